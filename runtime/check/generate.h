@@ -1,0 +1,18 @@
+// Random inputs for a problem: never zeros, the same for the same seed on every machine.
+#pragma once
+
+#include <cstdint>
+
+#include <statescope/problem.h>
+
+namespace statescope {
+
+/// How strong the gates are. kModel: g = -softplus-like, mostly within [-0.5, 0], as trained models have.
+/// kSpike: one token in eight has g down to -20. kNone: g = 0.
+enum class Gates { kModel, kSpike, kNone };
+
+/// float32 inputs: q and k l2-normalised over K (the long key over E K when the division is naive), v, do, dht and h0
+/// standard normal, beta = sigmoid(normal). cu_seqlens cuts [0, T] into N uneven sequences, an empty one among them when N > 3.
+TensorSet generate_inputs(const Problem& problem, std::uint64_t seed, Gates gates = Gates::kModel);
+
+}  // namespace statescope
