@@ -3,6 +3,8 @@
 
 namespace statescope {
 
-std::span<const Variant> cuda_variants() { return {}; }
+std::span<const Variant> cuda_variants() {
+  return {};
+}
 
 }  // namespace statescope

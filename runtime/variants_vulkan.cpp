@@ -3,6 +3,8 @@
 
 namespace statescope {
 
-std::span<const Variant> vulkan_variants() { return {}; }
+std::span<const Variant> vulkan_variants() {
+  return {};
+}
 
 }  // namespace statescope

@@ -17,8 +17,9 @@ struct Case {
   std::string name() const;
 };
 
-/// About 60 sizes for one rule x pass x form x type: a pairwise set over T, E, K, V, h0, packing, Hq and gates in which
-/// each listed value stands at least twice. `full` adds as many again from another seed and larger T.
+/// About 60 sizes for one rule x pass x form x type: a pairwise set over T, E, K, V, h0, packing, Hq and
+/// gates in which each listed value stands at least twice. `full` adds as many again from another seed and
+/// larger T.
 std::vector<Case> cases(Rule rule, Pass pass, Form form, DType dtype, Series series = Series::kProduction,
                         Division division = Division::kSubheads, bool full = false);
 

@@ -8,8 +8,8 @@
 
 namespace statescope {
 
-/// RMS(x - ref) / RMS(ref), in float64. NaN or infinity anywhere in x gives infinity; an all-zero reference gives
-/// RMS(x). Throws Error(kUsage) when the shapes differ.
+/// RMS(x - ref) / RMS(ref), in float64. NaN or infinity anywhere in x gives infinity; an all-zero reference
+/// gives RMS(x). Throws Error(kUsage) when the shapes differ.
 double relative_rms(const Tensor& x, const Tensor& reference);
 
 /// f32: recurrent 1e-5, chunked 1e-4. bf16 and f16: o, ht 5e-3; dq dk dv dh0 8e-3; dg dbeta 2e-2.

@@ -11,8 +11,9 @@ namespace statescope {
 /// kSpike: one token in eight has g down to -20. kNone: g = 0.
 enum class Gates { kModel, kSpike, kNone };
 
-/// float32 inputs: q and k l2-normalised over K (the long key over E K when the division is naive), v, do, dht and h0
-/// standard normal, beta = sigmoid(normal). cu_seqlens cuts [0, T] into N uneven sequences, an empty one among them when N > 3.
+/// float32 inputs: q and k l2-normalised over K (the long key over E K when the division is naive), v, do,
+/// dht and h0 standard normal, beta = sigmoid(normal). cu_seqlens cuts [0, T] into N uneven sequences, an
+/// empty one among them when N > 3.
 TensorSet generate_inputs(const Problem& problem, std::uint64_t seed, Gates gates = Gates::kModel);
 
 }  // namespace statescope

@@ -17,37 +17,39 @@
 namespace statescope {
 
 struct DeviceInfo {
-  std::string name;         ///< "cpu", "vulkan:0", "cuda:0"
+  std::string name;  ///< "cpu", "vulkan:0", "cuda:0"
   Api api = Api::kCpu;
-  std::string description;  ///< "NVIDIA H200", "llvmpipe (LLVM 15.0.6, 256 bits)"
-  std::string driver;       ///< driver name and version
-  bool hardware = false;    ///< false for cpu and for software Vulkan devices
+  std::string description;              ///< "NVIDIA H200", "llvmpipe (LLVM 15.0.6, 256 bits)"
+  std::string driver;                   ///< driver name and version
+  bool hardware = false;                ///< false for cpu and for software Vulkan devices
   std::array<std::uint8_t, 16> uuid{};  ///< matches one GPU across APIs; all zero when unknown
   DeviceLimits limits;
-  std::vector<std::string> notes;  ///< what the device lacks and what follows: "no 16-bit storage: float32 only"
+  std::vector<std::string>
+      notes;  ///< what the device lacks and what follows: "no 16-bit storage: float32 only"
 };
 
 /// One kernel launch of a plan.
 struct Launch {
-  std::string kernel;  ///< name of the variant, with the step of a multi-kernel variant: "gdn.backward.reverse"
+  std::string
+      kernel;  ///< name of the variant, with the step of a multi-kernel variant: "gdn.backward.reverse"
   std::array<std::uint32_t, 3> workgroups{1, 1, 1};
   std::uint32_t workgroup_size = 1;
-  std::size_t shared_memory_bytes = 0;            ///< as predicted by the variant table
+  std::size_t shared_memory_bytes = 0;                      ///< as predicted by the variant table
   std::optional<std::size_t> reported_shared_memory_bytes;  ///< as the driver or compiler reports
-  std::optional<int> registers;                   ///< a thread, as reported
-  std::optional<std::size_t> spill_bytes;         ///< local memory a thread, as reported
-  std::optional<double> occupancy;                ///< resident threads over the most possible, as reported
+  std::optional<int> registers;                             ///< a thread, as reported
+  std::optional<std::size_t> spill_bytes;                   ///< local memory a thread, as reported
+  std::optional<double> occupancy;  ///< resident threads over the most possible, as reported
 };
 
 /// What a run will use.
 struct Plan {
-  Problem problem;             ///< form resolved: never kAuto
-  std::string device;          ///< DeviceInfo::name
+  Problem problem;                   ///< form resolved: never kAuto
+  std::string device;                ///< DeviceInfo::name
   const Variant* variant = nullptr;  ///< null on the cpu
   Geometry geometry;
   std::vector<Launch> launches;
   std::size_t device_memory_bytes = 0;  ///< inputs, outputs and scratch of one input set
-  bool deterministic = true;   ///< two runs give the same bits
+  bool deterministic = true;            ///< two runs give the same bits
 };
 
 /// Device time of one run, seconds: the whole, and each launch in Plan::launches' order.
@@ -66,20 +68,22 @@ class Execution {
   virtual void upload(const TensorSet& inputs) = 0;
   /// Fills every output with NaN, so that an element that no kernel writes is seen.
   virtual void poison() = 0;
-  /// Runs once on input set 0 and waits. For kStep the state is updated in place: ht of this run is h0 of the next.
+  /// Runs once on input set 0 and waits. For kStep the state is updated in place: ht of this run is h0 of the
+  /// next.
   virtual void run() = 0;
   /// The outputs of input set 0, in the types of dtype_of().
   virtual TensorSet download() = 0;
-  /// Runs `count` times, rotating over the input sets, and returns device time of each run. No host copies, no
-  /// allocation and no pipeline creation in between.
+  /// Runs `count` times, rotating over the input sets, and returns device time of each run. No host copies,
+  /// no allocation and no pipeline creation in between.
   virtual std::vector<RunTime> time(int count) = 0;
 };
 
 /// Sustained rates that the device itself reached in a short measurement.
 struct Ceilings {
-  double copy_bytes_per_second = 0;   ///< read plus written, of a copy much larger than the caches
-  double f32_flop_per_second = 0;     ///< fused multiply-adds in float32, two flop each
-  double matrix_flop_per_second = 0;  ///< 16-bit matrix units with float32 accumulation; 0: not there or unmeasured
+  double copy_bytes_per_second = 0;  ///< read plus written, of a copy much larger than the caches
+  double f32_flop_per_second = 0;    ///< fused multiply-adds in float32, two flop each
+  double matrix_flop_per_second =
+      0;  ///< 16-bit matrix units with float32 accumulation; 0: not there or unmeasured
 };
 
 class Device {
@@ -111,12 +115,13 @@ struct DeviceList {
   std::vector<BackendStatus> backends;
 };
 
-/// Looks for every backend that was built. Never throws for a missing or broken driver: the reason is in `backends`.
-/// Order: cuda, vulkan (hardware first, then llvmpipe, then others), cpu.
+/// Looks for every backend that was built. Never throws for a missing or broken driver: the reason is in
+/// `backends`. Order: cuda, vulkan (hardware first, then llvmpipe, then others), cpu.
 DeviceList discover();
 
-/// By exact name ("cuda:0"), else by a part of the description, case-insensitive. Empty: the first hardware GPU,
-/// else llvmpipe, else cpu. Throws Error(kNoDevice) that lists the devices there are and why backends are absent.
+/// By exact name ("cuda:0"), else by a part of the description, case-insensitive. Empty: the first hardware
+/// GPU, else llvmpipe, else cpu. Throws Error(kNoDevice) that lists the devices there are and why backends
+/// are absent.
 std::shared_ptr<Device> open_device(const DeviceList& list, const std::string& name);
 
 }  // namespace statescope

@@ -8,10 +8,10 @@
 namespace statescope {
 
 enum class ErrorKind {
-  kUsage,      ///< wrong usage or malformed input (exit code 2)
-  kRefused,    ///< a valid problem that this device cannot run; the message gives the numbers (exit code 2)
-  kNoDevice,   ///< no such device (exit code 3)
-  kDevice,     ///< device lost, out of memory, or disk full (exit code 4)
+  kUsage,     ///< wrong usage or malformed input (exit code 2)
+  kRefused,   ///< a valid problem that this device cannot run; the message gives the numbers (exit code 2)
+  kNoDevice,  ///< no such device (exit code 3)
+  kDevice,    ///< device lost, out of memory, or disk full (exit code 4)
 };
 
 class Error : public std::runtime_error {

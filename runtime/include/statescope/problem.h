@@ -1,6 +1,7 @@
 // A problem: one pass of one recurrence at given sizes, and the table of the tensors that take part in it.
 //
-// Layouts follow DESIGN section 1: contiguous, row-major, row-vector convention o_t = scale * sum_j q_{t,j} S_{t,j}.
+// Layouts follow DESIGN section 1: contiguous, row-major, row-vector convention o_t = scale * sum_j q_{t,j}
+// S_{t,j}.
 #pragma once
 
 #include <array>
@@ -22,20 +23,21 @@ struct Problem {
   Division division = Division::kSubheads;
   Form form = Form::kAuto;
   Series series = Series::kProduction;
-  DType dtype = DType::kF32;  ///< of q, k, v, o and do; g, beta, states and other gradients are f32 on devices
+  DType dtype =
+      DType::kF32;  ///< of q, k, v, o and do; g, beta, states and other gradients are f32 on devices
 
-  std::int64_t batch = 1;      ///< B; 1 when sequences are packed
-  std::int64_t seq_len = 1;    ///< T; 1 for Pass::kStep
-  std::int64_t heads = 1;      ///< H, heads of v and o
-  std::int64_t qk_heads = 1;   ///< Hq, heads of q and k; divides H; head i reads i Hq / H
-  std::int64_t expansion = 1;  ///< E, subheads a head
-  std::int64_t key_dim = 64;   ///< K of one subhead
-  std::int64_t value_dim = 64; ///< V of one head
-  std::int64_t sequences = 1;  ///< N; B unless packed
-  bool packed = false;         ///< cu_seqlens takes part
-  bool initial_state = false;  ///< h0 takes part (always for kStep)
+  std::int64_t batch = 1;             ///< B; 1 when sequences are packed
+  std::int64_t seq_len = 1;           ///< T; 1 for Pass::kStep
+  std::int64_t heads = 1;             ///< H, heads of v and o
+  std::int64_t qk_heads = 1;          ///< Hq, heads of q and k; divides H; head i reads i Hq / H
+  std::int64_t expansion = 1;         ///< E, subheads a head
+  std::int64_t key_dim = 64;          ///< K of one subhead
+  std::int64_t value_dim = 64;        ///< V of one head
+  std::int64_t sequences = 1;         ///< N; B unless packed
+  bool packed = false;                ///< cu_seqlens takes part
+  bool initial_state = false;         ///< h0 takes part (always for kStep)
   bool final_state_gradient = false;  ///< dht takes part (kBackward only)
-  float scale = 1.0f;          ///< K^-1/2 unless said
+  float scale = 1.0f;                 ///< K^-1/2 unless said
 
   bool operator==(const Problem&) const = default;
 };
@@ -47,18 +49,39 @@ Problem as_naive(const Problem& problem);
 float default_scale(std::int64_t key_dim);
 
 /// Every tensor of any pass.
-enum class Slot { kQ, kK, kV, kG, kBeta, kH0, kCuSeqlens, kDo, kDht, kO, kHt, kDq, kDk, kDv, kDg, kDbeta, kDh0 };
+enum class Slot {
+  kQ,
+  kK,
+  kV,
+  kG,
+  kBeta,
+  kH0,
+  kCuSeqlens,
+  kDo,
+  kDht,
+  kO,
+  kHt,
+  kDq,
+  kDk,
+  kDv,
+  kDg,
+  kDbeta,
+  kDh0
+};
 inline constexpr std::size_t kSlotCount = 17;
 inline constexpr std::array<Slot, kSlotCount> kSlots = {
-    Slot::kQ,  Slot::kK,  Slot::kV,  Slot::kG,  Slot::kBeta, Slot::kH0, Slot::kCuSeqlens, Slot::kDo,   Slot::kDht,
-    Slot::kO,  Slot::kHt, Slot::kDq, Slot::kDk, Slot::kDv,   Slot::kDg, Slot::kDbeta,     Slot::kDh0};
+    Slot::kQ,         Slot::kK,  Slot::kV,   Slot::kG,     Slot::kBeta, Slot::kH0,
+    Slot::kCuSeqlens, Slot::kDo, Slot::kDht, Slot::kO,     Slot::kHt,   Slot::kDq,
+    Slot::kDk,        Slot::kDv, Slot::kDg,  Slot::kDbeta, Slot::kDh0};
 
 /// Name in files: "q", "cu_seqlens", "do", "dbeta" ...
 std::string_view name(Slot slot);
-constexpr bool is_input(Slot slot) { return slot <= Slot::kDht; }
+constexpr bool is_input(Slot slot) {
+  return slot <= Slot::kDht;
+}
 
-/// Whether the tensor takes part. Forward and step write o and ht; backward writes dq dk dv [dg] [dbeta] [dh0]
-/// (dh0 only when h0 takes part) and nothing else.
+/// Whether the tensor takes part. Forward and step write o and ht; backward writes dq dk dv [dg] [dbeta]
+/// [dh0] (dh0 only when h0 takes part) and nothing else.
 bool takes_part(const Problem& problem, Slot slot);
 /// Its shape (DESIGN section 1), whether or not it takes part.
 Shape shape_of(const Problem& problem, Slot slot);
@@ -72,13 +95,14 @@ struct TensorSet {
   const Tensor& operator[](Slot slot) const { return tensors[static_cast<std::size_t>(slot)]; }
 };
 
-/// Throws Error(kUsage) unless the sizes make sense together: positive, Hq divides H, K and V multiples of 16 from
-/// 16 to 256 (naive: K to 4096), T = 1 and h0 for step, no packing for step, products within 63 bits, scale finite.
+/// Throws Error(kUsage) unless the sizes make sense together: positive, Hq divides H, K and V multiples of 16
+/// from 16 to 256 (naive: K to 4096), T = 1 and h0 for step, no packing for step, products within 63 bits,
+/// scale finite.
 void check(const Problem& problem);
 
-/// Derives the problem from input tensors of any floating-point type and checks them: every shape against every
-/// other, g <= 0, no NaN, cu_seqlens from 0 to T without going back. `pass` backward needs do.
-/// Throws Error(kUsage), one line that names the tensor, the found and the wanted.
+/// Derives the problem from input tensors of any floating-point type and checks them: every shape against
+/// every other, g <= 0, no NaN, cu_seqlens from 0 to T without going back. `pass` backward needs do. Throws
+/// Error(kUsage), one line that names the tensor, the found and the wanted.
 Problem problem_of(const TensorSet& inputs, Rule rule, Pass pass, std::optional<float> scale, DType dtype);
 
 /// The inputs in the types of dtype_of(), rounded to nearest even.

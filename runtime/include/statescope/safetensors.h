@@ -1,5 +1,6 @@
 // The safetensors file format: an 8-byte little-endian header length, a JSON header, then raw tensor bytes.
-// Reading maps the file and checks every offset before any byte is used; writing goes through a temporary name.
+// Reading maps the file and checks every offset before any byte is used; writing goes through a temporary
+// name.
 #pragma once
 
 #include <filesystem>
@@ -15,8 +16,9 @@ namespace statescope {
 /// A mapped file. Views stay valid while the object (or a copy: copies share the mapping) lives.
 class SafetensorsFile {
  public:
-  /// Throws Error(kUsage) on a missing, truncated or lying file: header beyond the end or over 100 MB, offsets that
-  /// overlap, leave a gap or disagree with shape times type, unknown types that are asked for, duplicate names.
+  /// Throws Error(kUsage) on a missing, truncated or lying file: header beyond the end or over 100 MB,
+  /// offsets that overlap, leave a gap or disagree with shape times type, unknown types that are asked for,
+  /// duplicate names.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
   const std::map<std::string, std::string>& metadata() const;

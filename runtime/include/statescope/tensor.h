@@ -40,7 +40,8 @@ struct Tensor {
   std::int64_t size() const { return static_cast<std::int64_t>(bytes.size() / size_of(dtype)); }
   TensorView view() const { return {dtype, shape, bytes}; }
 
-  /// The elements as T; T must have the size of dtype (float for kF32, double for kF64, uint16_t for kBf16 ...).
+  /// The elements as T; T must have the size of dtype (float for kF32, double for kF64, uint16_t for kBf16
+  /// ...).
   template <typename T>
   std::span<T> as() {
     return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};

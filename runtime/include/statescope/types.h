@@ -16,7 +16,8 @@ namespace statescope {
 enum class Rule { kLinear, kSsd, kGla, kGatedDelta };
 inline constexpr Rule kRules[] = {Rule::kLinear, Rule::kSsd, Rule::kGla, Rule::kGatedDelta};
 
-/// kForward: o and ht. kBackward: gradients of every input given do and dht. kStep: one token, state in place.
+/// kForward: o and ht. kBackward: gradients of every input given do and dht. kStep: one token, state in
+/// place.
 enum class Pass { kForward, kBackward, kStep };
 inline constexpr Pass kPasses[] = {Pass::kForward, Pass::kBackward, Pass::kStep};
 
@@ -27,7 +28,8 @@ enum class Division { kSubheads, kNaive };
 enum class Form { kAuto, kRecurrent, kChunked };
 
 /// Which family of kernels. kProduction: state in registers, the fastest that the device has.
-/// kComparison: the paper's argument, state in shared memory, one workgroup a (sub)head; these decide `limits`.
+/// kComparison: the paper's argument, state in shared memory, one workgroup a (sub)head; these decide
+/// `limits`.
 enum class Series { kProduction, kComparison };
 
 /// Element types. q, k, v, o are f32, bf16 or f16; f64 is the reference's; i32 and i64 are for indices.
@@ -36,22 +38,32 @@ inline constexpr DType kRunTypes[] = {DType::kF32, DType::kBf16, DType::kF16};
 
 enum class Api { kCpu, kVulkan, kCuda };
 
-constexpr bool has_gate(Rule rule) { return rule != Rule::kLinear; }
-constexpr bool has_beta(Rule rule) { return rule == Rule::kGatedDelta; }
+constexpr bool has_gate(Rule rule) {
+  return rule != Rule::kLinear;
+}
+constexpr bool has_beta(Rule rule) {
+  return rule == Rule::kGatedDelta;
+}
 /// The gate is a vector over K.
-constexpr bool gate_per_channel(Rule rule) { return rule == Rule::kGla; }
+constexpr bool gate_per_channel(Rule rule) {
+  return rule == Rule::kGla;
+}
 
 constexpr std::size_t size_of(DType type) {
   switch (type) {
     case DType::kBf16:
-    case DType::kF16: return 2;
+    case DType::kF16:
+      return 2;
     case DType::kF64:
-    case DType::kI64: return 8;
-    default: return 4;
+    case DType::kI64:
+      return 8;
+    default:
+      return 4;
   }
 }
 
-// Names as on the command line: "gated_delta", "forward", "subheads", "recurrent", "production", "bf16", "cuda".
+// Names as on the command line: "gated_delta", "forward", "subheads", "recurrent", "production", "bf16",
+// "cuda".
 std::string_view name(Rule rule);
 std::string_view name(Pass pass);
 std::string_view name(Division division);
