@@ -1,0 +1,53 @@
+# Install rules for find_package(statescope), and the `portable` target: one relocatable folder, build/*/portable, with
+# the programs, the tests and every library that is not part of the C and C++ runtime.
+include(CMakePackageConfigHelpers)
+
+install(TARGETS statescope statescope_runtime EXPORT statescope)
+if(STATESCOPE_HAS_CUDA)
+  install(TARGETS statescope_cuda EXPORT statescope)
+endif()
+install(DIRECTORY runtime/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/statescope)
+install(EXPORT statescope NAMESPACE statescope:: FILE statescopeTargets.cmake DESTINATION ${package_dir})
+configure_package_config_file(cmake/statescopeConfig.cmake.in statescopeConfig.cmake INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(statescopeConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/statescopeConfig.cmake
+              ${CMAKE_CURRENT_BINARY_DIR}/statescopeConfigVersion.cmake DESTINATION ${package_dir})
+
+get_property(programs GLOBAL PROPERTY STATESCOPE_PROGRAMS)
+if(NOT programs)
+  return()
+endif()
+foreach(program IN LISTS programs)
+  if(NOT program MATCHES "_tests_")
+    install(TARGETS ${program} RUNTIME)
+  endif()
+  install(TARGETS ${program} RUNTIME DESTINATION bin COMPONENT portable EXCLUDE_FROM_ALL)
+endforeach()
+if(EXISTS ${PROJECT_SOURCE_DIR}/tests/golden)
+  install(DIRECTORY tests/golden DESTINATION . COMPONENT portable EXCLUDE_FROM_ALL)
+endif()
+install(CODE "set(programs)" COMPONENT portable EXCLUDE_FROM_ALL)
+foreach(program IN LISTS programs)
+  install(CODE "list(APPEND programs \"$<TARGET_FILE:${program}>\")" COMPONENT portable EXCLUDE_FROM_ALL)
+endforeach()
+install(CODE [[
+  file(GET_RUNTIME_DEPENDENCIES EXECUTABLES ${programs} RESOLVED_DEPENDENCIES_VAR libraries
+    UNRESOLVED_DEPENDENCIES_VAR missing
+    PRE_EXCLUDE_REGEXES "^ld-linux" "^lib(c|m|dl|rt|pthread|stdc\\+\\+|gcc_s)\\.so")
+  if(missing)
+    message(FATAL_ERROR "portable: libraries not found: ${missing}")
+  endif()
+  foreach(library IN LISTS libraries)
+    file(INSTALL DESTINATION ${CMAKE_INSTALL_PREFIX}/lib TYPE SHARED_LIBRARY FOLLOW_SYMLINK_CHAIN FILES ${library})
+  endforeach()
+]] COMPONENT portable EXCLUDE_FROM_ALL)
+
+set(portable_dir ${PROJECT_BINARY_DIR}/portable)
+add_custom_target(portable
+  COMMAND ${CMAKE_COMMAND} -E rm -rf ${portable_dir}
+  COMMAND ${CMAKE_COMMAND} --install ${PROJECT_BINARY_DIR} --component portable --strip --prefix ${portable_dir}
+  COMMAND du -sh ${portable_dir}
+  DEPENDS ${programs}
+  COMMENT "Relocatable folder: ${portable_dir}"
+  VERBATIM)
