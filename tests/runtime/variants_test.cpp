@@ -1,0 +1,129 @@
+// The one table: every row is well-formed, and the dispatcher refuses with numbers.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include <statescope/cost.h>
+#include <statescope/error.h>
+#include <statescope/variants.h>
+
+namespace statescope {
+namespace {
+
+DeviceLimits large_cuda() {
+  DeviceLimits limits;
+  limits.api = Api::kCuda;
+  limits.shared_memory_per_workgroup = 232448;
+  limits.shared_memory_per_multiprocessor = 233472;
+  limits.max_threads_per_multiprocessor = 2048;
+  limits.multiprocessors = 132;
+  limits.registers_per_multiprocessor = 65536;
+  limits.compute_capability = 90;
+  return limits;
+}
+
+DeviceLimits vulkan(std::uint32_t subgroup, std::size_t shared) {
+  DeviceLimits limits;
+  limits.api = Api::kVulkan;
+  limits.shared_memory_per_workgroup = shared;
+  limits.subgroup_min = limits.subgroup_max = subgroup;
+  limits.max_workgroup_size = subgroup == 4 ? 256 : 1024;
+  return limits;
+}
+
+Problem sized(Rule rule, Pass pass, std::int64_t expansion, std::int64_t dim) {
+  Problem p;
+  p.rule = rule;
+  p.pass = pass;
+  p.expansion = expansion;
+  p.key_dim = p.value_dim = dim;
+  p.initial_state = pass == Pass::kStep;
+  p.seq_len = pass == Pass::kStep ? 1 : 128;
+  return p;
+}
+
+TEST(Variants, RowsAreWellFormed) {
+  std::set<std::string_view> names;
+  EXPECT_FALSE(cuda_variants().empty());
+  EXPECT_FALSE(vulkan_variants().empty());
+  for (const Variant& v : variants()) {
+    EXPECT_TRUE(names.insert(v.name).second) << v.name << " stands twice";
+    EXPECT_FALSE(v.reason.empty()) << v.name;
+    EXPECT_NE(v.form, Form::kAuto) << v.name;
+    EXPECT_TRUE(v.rules && v.passes && v.dtypes) << v.name;
+    EXPECT_LE(v.key_dim.min, v.key_dim.max) << v.name;
+  }
+}
+
+TEST(Variants, ForwardAndStepAreCoveredEverywhere) {
+  for (const DeviceLimits& limits : {large_cuda(), vulkan(4, 16384), vulkan(8, 32768), vulkan(64, 65536)}) {
+    for (Rule rule : kRules) {
+      for (Pass pass : {Pass::kForward, Pass::kStep}) {
+        for (std::int64_t dim : {16, 48, 64, 128, 256}) {
+          for (std::int64_t expansion : {1, 3, 16}) {
+            const Problem p = sized(rule, pass, expansion, dim);
+            SCOPED_TRACE(describe(p) + " subgroup " + std::to_string(limits.subgroup_min));
+            Choice choice{};
+            ASSERT_NO_THROW(choice = choose_variant(p, limits, "test"));
+            EXPECT_LE(choice.geometry.shared_memory_bytes(), limits.shared_memory_per_workgroup);
+            EXPECT_LE(choice.geometry.workgroup_size, limits.max_workgroup_size);
+            EXPECT_GT(choice.geometry.workgroup_size, 0u);
+          }
+        }
+      }
+    }
+  }
+}
+
+/// The paper's table 2 on an RTX 3090 (99 KB a block): the naive division of a 128 x 128 head runs out at E =
+/// 8 and 16.
+TEST(Variants, NaiveRunsOutWhereThePaperDoes) {
+  DeviceLimits limits = large_cuda();
+  limits.shared_memory_per_workgroup = 101376;
+  limits.compute_capability = 86;
+  for (std::int64_t expansion : {8, 16}) {
+    Problem p = sized(Rule::kGatedDelta, Pass::kForward, expansion, 128);
+    p.series = Series::kComparison;
+    EXPECT_NO_THROW(choose_variant(p, limits, "RTX 3090"));
+    try {
+      choose_variant(as_naive(p), limits, "RTX 3090");
+      FAIL() << "naive fits at E = " << expansion;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kRefused);
+      const std::string state = std::to_string(expansion * 128 * 128 * 4);
+      EXPECT_NE(std::string(error.what()).find("naive: state " + state + " B + tiles"), std::string::npos)
+          << error.what();
+      EXPECT_NE(std::string(error.what()).find("> 101376 B of shared memory on RTX 3090"), std::string::npos);
+    }
+  }
+}
+
+TEST(Variants, OccupancyIsTheScarcestResource) {
+  Geometry geometry;
+  geometry.workgroup_size = 256;
+  geometry.tile_bytes = 100 * 1024;
+  const Occupancy two = predict_occupancy(geometry, large_cuda());
+  EXPECT_EQ(two.workgroups_per_multiprocessor, 2);
+  EXPECT_EQ(two.limited_by, "shared memory");
+  EXPECT_DOUBLE_EQ(two.fraction, 512.0 / 2048.0);
+  geometry.tile_bytes = 0;
+  EXPECT_EQ(predict_occupancy(geometry, large_cuda()).limited_by, "threads");
+}
+
+TEST(Cost, CountsBytesAndState) {
+  // DESIGN section 5: GDN forward at B 4, T 4096, H 8, E 8, K = V = 128, bf16 moves about 0.6 GB and 10 K V
+  // flop a token.
+  Problem p = sized(Rule::kGatedDelta, Pass::kForward, 8, 128);
+  p.dtype = DType::kBf16;
+  p.batch = p.sequences = 4;
+  p.heads = p.qk_heads = 8;
+  p.seq_len = 4096;
+  EXPECT_NEAR(minimum_bytes(p), 0.63e9, 0.02e9);
+  EXPECT_NEAR(flop(p, Form::kChunked) / (4.0 * 4096 * 8 * 8 * 128 * 128), 10, 0.5);
+  EXPECT_EQ(state_elements(p), 8.0 * 8 * 128 * 128);
+  EXPECT_EQ(transformer_equivalent_context(8, 128, 128), 1024);  // the paper, section 5.1
+  EXPECT_EQ(transformer_equivalent_context(4, 256, 256), 1024);
+}
+
+}  // namespace
+}  // namespace statescope
