@@ -16,7 +16,7 @@ std::string lower(std::string text) {
 
 const DeviceEntry* default_entry(const std::vector<DeviceEntry>& devices) {
   for (const DeviceEntry& entry : devices) {
-    if (entry.info.hardware) return &entry;
+    if (entry.info.hardware && entry.info.can_run) return &entry;
   }
   for (const DeviceEntry& entry : devices) {
     if (lower(entry.info.description).find("llvmpipe") != std::string::npos) return &entry;

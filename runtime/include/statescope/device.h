@@ -19,9 +19,11 @@ namespace statescope {
 struct DeviceInfo {
   std::string name;  ///< "cpu", "vulkan:0", "cuda:0"
   Api api = Api::kCpu;
-  std::string description;              ///< "NVIDIA H200", "llvmpipe (LLVM 15.0.6, 256 bits)"
-  std::string driver;                   ///< driver name and version
-  bool hardware = false;                ///< false for cpu and for software Vulkan devices
+  std::string description;  ///< "NVIDIA H200", "llvmpipe (LLVM 15.0.6, 256 bits)"
+  std::string driver;       ///< driver name and version
+  bool hardware = false;    ///< false for cpu and for software Vulkan devices
+  bool can_run = true;      ///< false: compiles kernels only (RADV on null hardware)
+  std::string clock;        ///< how RunTime::begins is placed on the host clock; empty: not at all
   std::array<std::uint8_t, 16> uuid{};  ///< matches one GPU across APIs; all zero when unknown
   DeviceLimits limits;
   std::vector<std::string>
@@ -56,6 +58,27 @@ struct Plan {
 struct RunTime {
   double total = 0;
   std::vector<double> launches;
+  /// When each launch began, seconds on std::chrono::steady_clock. Empty: the device's clock cannot be
+  /// placed.
+  std::vector<double> begins = {};
+};
+
+/// What the compiler or driver says of one kernel of a plan.
+struct CompiledKernel {
+  /// A figure under the driver's own name ("VGPRs", "Spilled SGPRs", "registers").
+  struct Statistic {
+    std::string name;
+    double value = 0;
+  };
+  /// A text under the driver's own name ("Assembly").
+  struct Representation {
+    std::string name, text;
+  };
+  std::string kernel;  ///< as Launch::kernel
+  std::vector<Statistic> statistics;
+  std::vector<Representation> representations;
+  std::vector<std::uint32_t> spirv = {};  ///< as given to the driver (Vulkan)
+  std::string symbol = {};                ///< name in the program's own device code (CUDA)
 };
 
 /// A prepared problem: buffers allocated, pipelines created. Uploads, runs and downloads on demand.
@@ -94,6 +117,9 @@ class Device {
   virtual Plan plan(const Problem& problem) = 0;
   /// `input_sets`: copies of the buffers that time() rotates over, so that caches do not flatter.
   virtual std::unique_ptr<Execution> prepare(const Plan& plan, int input_sets = 1) = 0;
+  /// Compiles each launch of a plan once, without buffers, and reports it, in Plan::launches' order. Empty:
+  /// this backend reports nothing.
+  virtual std::vector<CompiledKernel> compile(const Plan&) { return {}; }
   /// Takes up to about a second on a GPU.
   virtual Ceilings measure_ceilings() = 0;
 };
