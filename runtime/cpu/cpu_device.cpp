@@ -80,7 +80,8 @@ class CpuExecution : public Execution {
  private:
   void run_on(TensorSet& inputs) {
     const Problem& problem = plan_.problem;
-    const TensorSet results = run_recurrent(problem, inputs);
+    const TensorSet results =
+        problem.form == Form::kChunked ? run_chunked(problem, inputs) : run_recurrent(problem, inputs);
     for (Slot slot : kSlots) {
       if (is_input(slot) || !takes_part(problem, slot)) continue;
       outputs_[slot] = convert(results[slot].view(), dtype_of(problem, slot));
@@ -145,8 +146,9 @@ class CpuDevice : public Device {
 
   Plan plan(const Problem& problem) override {
     check(problem);
-    if (problem.form == Form::kChunked)
-      throw Error(ErrorKind::kRefused, "the cpu has the recurrent form only");
+    if (problem.pass == Pass::kStep && problem.form == Form::kChunked) {
+      throw Error(ErrorKind::kRefused, "step is one token and has no chunked form; wanted recurrent");
+    }
     Plan plan;
     plan.problem = problem;
     if (problem.form == Form::kAuto) plan.problem.form = Form::kRecurrent;

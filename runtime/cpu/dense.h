@@ -53,6 +53,13 @@ inline View rows_of(Matrix& m, std::int64_t first, std::int64_t count) {
   return rows_of(View(m), first, count);
 }
 
+/// Rows [row, row + rows) of columns [col, col + cols).
+template <typename Element>
+BasicView<Element> block_of(BasicView<Element> m, std::int64_t row, std::int64_t col, std::int64_t rows,
+                            std::int64_t cols) {
+  return {m.row(row) + col, rows, cols, m.stride};
+}
+
 /// C += alpha A B
 void add_ab(double alpha, ConstView a, ConstView b, View c);
 /// C += alpha A^T B
@@ -67,7 +74,7 @@ double dot(const double* a, const double* b, std::int64_t n);
 double inner(ConstView a, ConstView b);
 /// A *= alpha
 void multiply(View a, double alpha);
-/// Row i of A *= factors[i]
+/// Row i of A *= factors[i]: diag(factors) A
 void multiply_rows(View a, const double* factors);
 
 }  // namespace statescope::cpu

@@ -3,6 +3,8 @@
 // dq and dk over the heads that read the same q and k) in a fixed order.
 #pragma once
 
+#include <functional>
+
 #include <statescope/problem.h>
 
 #include "runtime/cpu/dense.h"
@@ -38,8 +40,8 @@ struct SubheadGradients {
 
 /// A form of the recurrences: how one subhead is computed.
 struct SubheadForm {
-  SubheadOutputs (*forward)(const Subhead&);
-  SubheadGradients (*backward)(const Subhead&);
+  std::function<SubheadOutputs(const Subhead&)> forward;
+  std::function<SubheadGradients(const Subhead&)> backward;
 };
 
 /// Throws Error(kUsage) when an input is missing or has another shape than shape_of().
