@@ -6,6 +6,8 @@
 #include <statescope/cost.h>
 #include <statescope/error.h>
 
+#include "profiler/statistics.h"
+
 namespace statescope {
 namespace {
 
@@ -14,7 +16,9 @@ int input_sets(const Problem& problem, const BenchOptions& options) {
   return static_cast<int>(std::clamp(sets, 1.0, static_cast<double>(options.max_input_sets)));
 }
 
-std::vector<RunTime> time_for(Execution& execution, const BenchOptions& options, const Watch& watch) {
+std::vector<RunTime> time_for(Execution& execution, const DeviceInfo& device, const BenchOptions& options,
+                              const Watch& watch) {
+  const HostSpan span(options.timeline, "time");
   // The first run pays for first touches; the second says how many fit.
   execution.time(1);
   const double once = std::max(execution.time(1).front().total, 1e-7);
@@ -24,6 +28,7 @@ std::vector<RunTime> time_for(Execution& execution, const BenchOptions& options,
   while (static_cast<int>(times.size()) < runs) {
     watch.check();
     const auto more = execution.time(std::min(batch, runs - static_cast<int>(times.size())));
+    if (options.timeline) record_runs(*options.timeline, device, execution.plan(), more, host_now_ns());
     times.insert(times.end(), more.begin(), more.end());
   }
   return times;
@@ -36,16 +41,10 @@ Spread spread_of(std::vector<double> sample) {
   spread.count = static_cast<int>(sample.size());
   if (sample.empty()) return spread;
   std::sort(sample.begin(), sample.end());
-  const auto at = [&](double quantile) {
-    const double position = quantile * static_cast<double>(sample.size() - 1);
-    const auto below = static_cast<std::size_t>(position);
-    const std::size_t above = std::min(below + 1, sample.size() - 1);
-    return sample[below] + (position - static_cast<double>(below)) * (sample[above] - sample[below]);
-  };
   spread.min = sample.front();
-  spread.p10 = at(0.1);
-  spread.median = at(0.5);
-  spread.p90 = at(0.9);
+  spread.p10 = quantile(sample, 0.1);
+  spread.median = quantile(sample, 0.5);
+  spread.p90 = quantile(sample, 0.9);
   spread.max = sample.back();
   return spread;
 }
@@ -60,23 +59,33 @@ Measurement measure(Device& device, const Problem& problem, const Oracle& oracle
   m.plan = device.plan(problem);
   m.input_sets = input_sets(problem, options);
   m.checked_whole = oracle.whole;
-  const auto execution = device.prepare(m.plan, m.input_sets);
-  m.plan = execution->plan();
-  execution->upload(oracle.inputs);
-  execution->poison();
-  execution->run();
-  m.errors = check_outputs(oracle, m.plan.problem, execution->download());
+  std::unique_ptr<Execution> execution;
+  {
+    const HostSpan span(options.timeline, "prepare");
+    execution = device.prepare(m.plan, m.input_sets);
+    m.plan = execution->plan();
+  }
+  {
+    const HostSpan span(options.timeline, "upload");
+    execution->upload(oracle.inputs);
+  }
+  {
+    const HostSpan span(options.timeline, "check");
+    execution->poison();
+    execution->run();
+    m.errors = check_outputs(oracle, m.plan.problem, execution->download());
+  }
   m.verified = std::all_of(m.errors.begin(), m.errors.end(), [](const OutputError& e) { return e.ok(); });
   if (!m.verified) return m;
   watch.check();
 
-  const std::vector<RunTime> times = time_for(*execution, options, watch);
+  m.runs = time_for(*execution, device.info(), options, watch);
   std::vector<double> totals;
-  for (const RunTime& time : times) totals.push_back(time.total);
+  for (const RunTime& time : m.runs) totals.push_back(time.total);
   m.seconds = spread_of(totals);
   for (std::size_t launch = 0; launch < m.plan.launches.size(); ++launch) {
     std::vector<double> sample;
-    for (const RunTime& time : times) {
+    for (const RunTime& time : m.runs) {
       if (launch < time.launches.size()) sample.push_back(time.launches[launch]);
     }
     m.launches.push_back(spread_of(sample));

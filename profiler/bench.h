@@ -9,6 +9,7 @@
 #include <statescope/device.h>
 
 #include "profiler/oracle.h"
+#include "profiler/timeline.h"
 #include "profiler/watch.h"
 
 namespace statescope {
@@ -26,6 +27,7 @@ struct BenchOptions {
   /// Input sets are rotated so that together they exceed any last-level cache known (MI300X has 256 MiB).
   double rotate_bytes = 512.0 * 1024 * 1024;
   int max_input_sets = 16;
+  Timeline* timeline = nullptr;  ///< records what is done and every launch, when there is one
 };
 
 /// What came of one configuration. `verified` false: it was not timed.
@@ -36,6 +38,7 @@ struct Measurement {
   bool checked_whole = true;     ///< false: errors are of sampled rows and heads
   Spread seconds;                ///< device time of a run
   std::vector<Spread> launches;  ///< of each launch in Plan::launches' order
+  std::vector<RunTime> runs;     ///< the sample itself, in the order in which it was taken
   int input_sets = 1;
   double tokens_per_second = 0;  ///< B T over the median
   double flop_per_second = 0;    ///< flop() of the form that ran

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <concepts>
 #include <cstdint>
 #include <limits>
@@ -16,6 +17,7 @@
 #include <optional>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <statescope/error.h>
@@ -28,8 +30,8 @@ concept MaybeConst = std::same_as<std::remove_const_t<T>, Struct>;
 
 namespace json_fields {
 
-// Ordered: files read in the order of the documentation.
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
+using Uuid = std::array<std::uint8_t, 16>;
 
 template <typename T>
 struct IsOptional : std::false_type {};
@@ -80,6 +82,23 @@ inline void parse_name(const std::string& text, Api& value) {
   throw Error(ErrorKind::kUsage, "found '" + text + "', wanted cpu, vulkan or cuda");
 }
 
+/// Sixteen bytes are 32 hexadecimal digits in a file.
+inline std::string hex(const Uuid& uuid) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const std::uint8_t byte : uuid) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+inline void parse_hex(const std::string& text, const std::string& path, Uuid& uuid) {
+  if (text.size() != 32 || text.find_first_not_of("0123456789abcdef") != std::string::npos)
+    fail(path, "found '" + text + "', wanted 32 hexadecimal digits");
+  for (std::size_t i = 0; i < uuid.size(); ++i)
+    uuid[i] = static_cast<std::uint8_t>(std::stoi(text.substr(2 * i, 2), nullptr, 16));
+}
+
 template <typename T>
 Json write(const T& value);
 
@@ -95,6 +114,10 @@ template <typename T>
 Json write(const T& value) {
   if constexpr (std::is_enum_v<T>) {
     return std::string(name(value));
+  } else if constexpr (std::is_same_v<T, Uuid>) {
+    return hex(value);
+  } else if constexpr (std::is_floating_point_v<T>) {
+    return std::isfinite(value) ? Json(value) : Json(nullptr);  // JSON has no infinity and no NaN
   } else if constexpr (std::is_arithmetic_v<T> || std::is_same_v<T, std::string>) {
     return value;
   } else if constexpr (IsOptional<T>::value) {
@@ -147,6 +170,9 @@ void read(const Json& from, const std::string& path, T& value) {
     value = from.get<bool>();
   } else if constexpr (std::is_integral_v<T>) {
     read_integer(from, path, value);
+  } else if constexpr (std::is_same_v<T, Uuid>) {
+    if (!from.is_string()) wrong_type(path, from, "a string");
+    parse_hex(from.get<std::string>(), path, value);
   } else if constexpr (std::is_floating_point_v<T>) {
     if (!from.is_number()) wrong_type(path, from, "a number");
     value = from.get<T>();

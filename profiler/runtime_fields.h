@@ -32,8 +32,8 @@ void visit_fields(Visit& visit, P& problem) {
 template <typename Visit, MaybeConst<DeviceLimits> P>
 void visit_fields(Visit& visit, P& limits) {
   visit("api", limits.api);
-  visit("shared_memory_per_workgroup", limits.shared_memory_per_workgroup);
-  visit("shared_memory_per_multiprocessor", limits.shared_memory_per_multiprocessor);
+  visit("shared_memory_per_workgroup_bytes", limits.shared_memory_per_workgroup);
+  visit("shared_memory_per_multiprocessor_bytes", limits.shared_memory_per_multiprocessor);
   visit("max_workgroup_size", limits.max_workgroup_size);
   visit("subgroup_min", limits.subgroup_min);
   visit("subgroup_max", limits.subgroup_max);
@@ -94,17 +94,32 @@ void visit_fields(Visit& visit, P& launch) {
   visit("occupancy", launch.occupancy);
 }
 
+/// Times on the host's clock mean nothing on another machine: the timeline carries them from its own origin.
 template <typename Visit, MaybeConst<RunTime> P>
 void visit_fields(Visit& visit, P& run) {
   visit("total", run.total);
   visit("launches", run.launches);
-  visit("begins", run.begins);
 }
 
 template <typename Visit, MaybeConst<CompiledKernel::Statistic> P>
 void visit_fields(Visit& visit, P& statistic) {
   visit("name", statistic.name);
   visit("value", statistic.value);
+}
+
+template <typename Visit, MaybeConst<CompiledKernel::Representation> P>
+void visit_fields(Visit& visit, P& representation) {
+  visit("name", representation.name);
+  visit("text", representation.text);
+}
+
+/// SPIR-V travels as its disassembly, a representation.
+template <typename Visit, MaybeConst<CompiledKernel> P>
+void visit_fields(Visit& visit, P& compiled) {
+  visit("kernel", compiled.kernel);
+  visit("statistics", compiled.statistics);
+  visit("representations", compiled.representations);
+  visit("symbol", compiled.symbol);
 }
 
 }  // namespace statescope

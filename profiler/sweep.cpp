@@ -15,15 +15,19 @@ namespace {
 /// Oracles of one expansion and pass: devices of the same sizes share them, and at E = 1 all series do.
 class Oracles {
  public:
+  explicit Oracles(Timeline* timeline) : timeline_(timeline) {}
+
   const Oracle& of(const Problem& problem) {
     for (const auto& oracle : oracles_) {
       if (same_mathematics(oracle->problem, problem)) return *oracle;
     }
+    const HostSpan span(timeline_, "reference");
     oracles_.push_back(std::make_unique<Oracle>(make_oracle(problem, 1)));
     return *oracles_.back();
   }
 
  private:
+  Timeline* timeline_;
   std::vector<std::unique_ptr<Oracle>> oracles_;
 };
 
@@ -134,11 +138,12 @@ SweepResult sweep(const std::vector<std::shared_ptr<Device>>& devices, const Swe
   std::vector<std::string> lost(devices.size());
   for (Pass pass : options.passes) {
     for (std::int64_t expansion : options.expansions) {
-      Oracles oracles;
+      Oracles oracles(options.timeline);
       for (std::size_t d = 0; d < devices.size(); ++d) {
         BenchOptions bench;
         bench.seconds = options.seconds_per_cell;
-        bench.min_runs = 3;
+        bench.min_runs = options.min_runs;
+        bench.timeline = options.timeline;
         if (!devices[d]->info().hardware) bench.rotate_bytes /= 8;  // host caches are tens of megabytes
         for (SweepSeries series : options.series) {
           if (!concerns(devices[d]->info(), series)) continue;

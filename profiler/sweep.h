@@ -38,6 +38,8 @@ struct SweepOptions {
   std::optional<Form> form;  ///< of the production kernels
   std::optional<std::int64_t> batch, seq_len, heads, key_dim, value_dim;
   double seconds_per_cell = 0.25;
+  int min_runs = 3;
+  Timeline* timeline = nullptr;  ///< records what is done, when there is one
 };
 
 struct SweepRow {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <thread>
+#include <set>
 
 #include <statescope/cost.h>
 #include <statescope/error.h>
@@ -26,12 +26,33 @@ LaneKind lane_kind(Api api) {
   return LaneKind::kHostThread;
 }
 
-/// Threads in the order in which they first record: "thread 1", "thread 2" ...
-const std::string& thread_name() {
-  static std::atomic<int> count = 0;
-  thread_local const std::string name = "thread " + std::to_string(++count);
-  return name;
-}
+/// The lowest number that no other living thread has, so that an app whose workers come and go keeps few
+/// lanes.
+class ThreadNumber {
+ public:
+  ThreadNumber() {
+    const std::lock_guard lock(mutex());
+    while (taken().contains(number_)) ++number_;
+    taken().insert(number_);
+  }
+  ~ThreadNumber() {
+    const std::lock_guard lock(mutex());
+    taken().erase(number_);
+  }
+  std::string name() const { return "thread " + std::to_string(number_); }
+
+ private:
+  // Never destroyed: threads may end after main() has.
+  static std::mutex& mutex() {
+    static auto* const mutex = new std::mutex;
+    return *mutex;
+  }
+  static std::set<int>& taken() {
+    static auto* const taken = new std::set<int>;
+    return *taken;
+  }
+  int number_ = 1;
+};
 
 }  // namespace
 
@@ -104,14 +125,16 @@ std::int64_t host_now_ns() {
 
 HostSpan::HostSpan(Timeline* timeline, const char* name)
     : timeline_(timeline && timeline->enabled() ? timeline : nullptr), name_(name) {
-  if (timeline_) begin_ns_ = host_now_ns();
+  if (!timeline_) return;
+  thread_local const ThreadNumber number;
+  lane_ = timeline_->lane(LaneKind::kHostThread, number.name(), "host");
+  begin_ns_ = host_now_ns();
 }
 
 HostSpan::~HostSpan() {
   if (!timeline_) return;
   const std::int64_t end_ns = host_now_ns();
-  timeline_->record(timeline_->lane(LaneKind::kHostThread, thread_name(), "host"), begin_ns_, end_ns,
-                    std::make_shared<SpanInfo>(name_, std::vector<SpanArgument>{}));
+  timeline_->record(lane_, begin_ns_, end_ns, std::make_shared<SpanInfo>(name_, std::vector<SpanArgument>{}));
 }
 
 std::vector<SpanArgument> arguments_of(const Problem& problem) {

@@ -92,6 +92,7 @@ class HostSpan {
  private:
   Timeline* timeline_;  // null when off
   const char* name_;
+  std::uint32_t lane_ = 0;
   std::int64_t begin_ns_ = 0;
 };
 
