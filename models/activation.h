@@ -1,0 +1,42 @@
+// Pointwise functions of the papers: before an expansion (paper, section 4.3), after a convolution, in gates.
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <string_view>
+
+namespace statescope {
+
+enum class Activation { kIdentity, kSilu, kRelu, kOnePlusElu };
+inline constexpr Activation kActivations[] = {Activation::kIdentity, Activation::kSilu, Activation::kRelu,
+                                              Activation::kOnePlusElu};
+
+/// "identity", "silu", "relu", "1+elu"
+std::string_view name(Activation activation);
+
+template <typename Real>
+Real sigmoid(Real x) {
+  return 1 / (1 + std::exp(-x));
+}
+
+/// log(1 + e^x) without overflow.
+template <typename Real>
+Real softplus(Real x) {
+  return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x));
+}
+
+template <typename Real>
+Real activate(Activation activation, Real x) {
+  switch (activation) {
+    case Activation::kSilu:
+      return x * sigmoid(x);
+    case Activation::kRelu:
+      return x > 0 ? x : Real(0);
+    case Activation::kOnePlusElu:
+      return x > 0 ? 1 + x : std::exp(x);
+    default:
+      return x;
+  }
+}
+
+}  // namespace statescope
