@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "runtime/check/random.h"
 
@@ -108,22 +109,23 @@ std::vector<Row> cover(const Lists& lists, std::uint64_t seed) {
     });
     if (times > 0 && rows.size() >= lists.rows) return rows;
 
-    Row best = rarest;
-    int best_gain = coverage.gain(rarest);
-    for (int candidate = 0; candidate < kCandidates; ++candidate) {
+    std::optional<Row> best;
+    int best_gain = 0;
+    for (int candidate = 0; candidate <= kCandidates; ++candidate) {
       Row row = rarest;
-      for (std::size_t f = 0; f < kFactors; ++f) {
+      for (std::size_t f = 0; f < kFactors && candidate > 0; ++f) {
         if (f != first && f != second) row[f] = random.bits() % levels[f];
       }
-      if (work(lists, row) > lists.work) continue;
+      if (work(lists, row) > lists.work || std::ranges::find(rows, row) != rows.end()) continue;
       const int gain = coverage.gain(row);
-      if (gain > best_gain || (gain == best_gain && work(lists, row) < work(lists, best))) {
+      if (!best || gain > best_gain || (gain == best_gain && work(lists, row) < work(lists, *best))) {
         best = row;
         best_gain = gain;
       }
     }
-    coverage.add(best);
-    rows.push_back(best);
+    if (!best) return rows;  // there are no more combinations
+    coverage.add(*best);
+    rows.push_back(*best);
   }
 }
 

@@ -18,13 +18,14 @@ class Random {
   }
   /// In [0, 1), a multiple of 2^-53.
   double uniform() { return static_cast<double>(bits() >> 11) * 0x1p-53; }
-  /// Mean 0, variance 1: the sum of eight 16-bit uniforms, so that no library's logarithm decides the bits.
+  /// Mean 0, variance 1, never 0: the sum of eight 16-bit uniforms, so that no library's logarithm decides
+  /// the bits.
   double normal() {
     const std::uint64_t a = bits(), b = bits();
     std::int64_t sum = 0;
     for (int shift = 0; shift < 64; shift += 16) sum += ((a >> shift) & 0xffff) + ((b >> shift) & 0xffff);
-    constexpr double kMean = 8 * 65535 / 2.0;
-    constexpr double kDeviation = 53509.92;  // sqrt(8 (2^32 - 1) / 12)
+    constexpr double kMean = 8 * 65535 / 2 - 0.5;  // half a unit (1e-5) off, so that no sum hits it
+    constexpr double kDeviation = 53509.92;        // sqrt(8 (2^32 - 1) / 12)
     return (static_cast<double>(sum) - kMean) / kDeviation;
   }
 
