@@ -3,39 +3,34 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include <statescope/problem.h>
 
 #include "runtime/check/compare.h"
 #include "runtime/check/generate.h"
+#include "runtime/check/slice.h"
 
 namespace statescope {
 
-/// Heads [head, head + heads) of one batch row: the heads of v that read one head of q and k, so that every
-/// gradient of the slice is whole.
-struct OracleSlice {
-  Problem problem;
-  std::int64_t row = 0, head = 0;
-  TensorSet reference;
-};
-
-/// Big problems are checked on sampled slices, since (row, head) pairs do not depend on each other.
 struct Oracle {
   Problem problem;
   TensorSet inputs;  ///< in the types of dtype_of()
-  std::vector<OracleSlice> slices;
-  bool whole = true;  ///< the slices cover every row and head
+  TensorSet whole;   ///< the reference, unless the problem was too big: then of sampled slices
+  struct Sample {
+    Slice slice;
+    TensorSet reference;
+  };
+  std::vector<Sample> samples;  ///< empty: `whole` is there
 };
 
-/// Generates inputs and computes the reference, of every slice when that takes at most `flop_budget`, else of
-/// as many as the budget allows (one at least), spread over rows and heads.
+/// Generates inputs and computes the reference, whole when that takes at most `flop_budget`, else of as many
+/// slices as the budget allows (one at least), spread over rows and heads.
 Oracle make_oracle(const Problem& problem, std::uint64_t seed, double flop_budget = 1e10);
 
-/// Worst error of every output over the slices; the tolerance is that of `plan_problem` (its form decides).
-std::vector<OutputError> check_outputs(const Oracle& oracle, const Problem& plan_problem,
-                                       const TensorSet& outputs);
+/// Every output's error, the worst over the slices. `ran` is the plan's problem: its form decides the
+/// tolerance.
+std::vector<OutputError> check_outputs(const Oracle& oracle, const Problem& ran, const TensorSet& outputs);
 
 /// The output with the largest error relative to its tolerance. `errors` is not empty.
 const OutputError& worst(const std::vector<OutputError>& errors);

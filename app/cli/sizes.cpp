@@ -1,0 +1,73 @@
+#include "app/cli/sizes.h"
+
+#include <charconv>
+
+#include <statescope/error.h>
+
+namespace statescope::cli {
+
+void add_size_options(CLI::App& command, SizeOptions& o) {
+  command.add_option("--rule", o.rule, "linear, ssd, gla or gated_delta (default gated_delta)");
+  command.add_option("--dtype", o.dtype, "f32, bf16 or f16 (default bf16 on GPUs, f32 on software devices)");
+  command.add_option("--form", o.form,
+                     "of the production kernels: auto, recurrent or chunked (default auto)");
+  command.add_option("--heads", o.heads, "H (default 8 on GPUs, 2 on software devices)")
+      ->check(CLI::PositiveNumber);
+  command.add_option("--key-dim", o.key_dim, "K of a subhead (default 128, 64)")->check(CLI::PositiveNumber);
+  command.add_option("--value-dim", o.value_dim, "V of a head (default 128, 64)")->check(CLI::PositiveNumber);
+  command.add_option("--seq-len", o.seq_len, "T, tokens (default 4096, 256)")->check(CLI::PositiveNumber);
+  command.add_option("--batch", o.batch, "B (default 4, 1)")->check(CLI::PositiveNumber);
+}
+
+SweepOptions sweep_options(const SizeOptions& o) {
+  SweepOptions options;
+  if (!o.rule.empty()) options.rule = parse_rule(o.rule);
+  if (!o.dtype.empty()) options.dtype = parse_dtype(o.dtype);
+  if (!o.form.empty()) options.form = parse_form(o.form);
+  const auto set = [](std::optional<std::int64_t>& target, std::int64_t value) {
+    if (value > 0) target = value;
+  };
+  set(options.batch, o.batch);
+  set(options.seq_len, o.seq_len);
+  set(options.heads, o.heads);
+  set(options.key_dim, o.key_dim);
+  set(options.value_dim, o.value_dim);
+  return options;
+}
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> words;
+  std::size_t start = 0;
+  for (;;) {
+    const std::size_t comma = text.find(',', start);
+    words.push_back(text.substr(start, comma - start));
+    if (comma == std::string::npos) return words;
+    start = comma + 1;
+  }
+}
+
+std::vector<std::int64_t> parse_numbers(const std::string& text, const std::string& what) {
+  std::vector<std::int64_t> numbers;
+  for (const std::string& word : split(text)) {
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+    if (error != std::errc() || end != word.data() + word.size() || number < 1) {
+      throw Error(ErrorKind::kUsage,
+                  what + ": found '" + word + "', wanted positive numbers with commas between");
+    }
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+std::vector<std::shared_ptr<Device>> open_devices(const std::string& name) {
+  const DeviceList list = discover();
+  if (name != "all") return {open_device(list, name)};
+  std::vector<std::shared_ptr<Device>> devices;
+  for (const DeviceEntry& entry : list.devices) {
+    if (entry.info.can_run) devices.push_back(entry.open());
+  }
+  return devices;
+}
+
+}  // namespace statescope::cli

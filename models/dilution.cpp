@@ -1,0 +1,203 @@
+#include "models/dilution.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "models/expansion.h"
+#include "runtime/check/random.h"
+
+#include <statescope/error.h>
+
+namespace statescope {
+namespace {
+
+std::vector<float> normals(std::int64_t count, double deviation, Random& random) {
+  std::vector<float> values(static_cast<std::size_t>(count));
+  for (float& x : values) x = static_cast<float>(deviation * random.normal());
+  return values;
+}
+
+/// Scales every row of `width` to length 1.
+void normalise(std::vector<float>& values, std::int64_t width) {
+  for (std::size_t first = 0; first < values.size(); first += static_cast<std::size_t>(width)) {
+    double squares = 0;
+    for (std::int64_t i = 0; i < width; ++i)
+      squares += static_cast<double>(values[first + i]) * values[first + i];
+    if (!(squares > 0)) {
+      throw Error(ErrorKind::kUsage, "k: subkey " + std::to_string(first / static_cast<std::size_t>(width)) +
+                                         " has length 0 or NaN, wanted a direction");
+    }
+    const double inverse = 1 / std::sqrt(squares);
+    for (std::int64_t i = 0; i < width; ++i)
+      values[first + i] = static_cast<float>(values[first + i] * inverse);
+  }
+}
+
+std::vector<float> subkeys(KeySource source, std::int64_t n, std::int64_t e, std::int64_t k, Random& random) {
+  if (source == KeySource::kIndependent) return normals(n * e * k, 1, random);
+  const Activation activation =
+      source == KeySource::kSiluExpansion ? Activation::kSilu : Activation::kIdentity;
+  const std::vector<float> keys = normals(n * k, 1, random);
+  const std::vector<float> weight = normals(k * e * k, 1 / std::sqrt(static_cast<double>(k)), random);
+  return expand_headwise(keys, weight, k, activation);
+}
+
+}  // namespace
+
+std::string_view name(KeySource source) {
+  switch (source) {
+    case KeySource::kIndependent:
+      return "independent";
+    case KeySource::kLinearExpansion:
+      return "linear-expansion";
+    case KeySource::kSiluExpansion:
+      return "silu-expansion";
+  }
+  return "";
+}
+
+Keys make_keys(KeySource source, std::int64_t pairs, std::int64_t expansion, std::int64_t key_dim,
+               std::uint64_t seed) {
+  Random random(seed);
+  Keys keys{pairs, expansion, key_dim, subkeys(source, pairs, expansion, key_dim, random)};
+  normalise(keys.values, key_dim);
+  return keys;
+}
+
+Keys keys_from_tensor(const TensorView& k, std::int64_t row, std::int64_t head, std::int64_t pairs) {
+  if (k.shape.size() != 5) {
+    throw Error(ErrorKind::kUsage, "k: found shape " + to_string(k.shape) + ", wanted [B, T, Hq, E, K]");
+  }
+  const auto [batch, tokens, heads, expansion, key_dim] =
+      std::tuple(k.shape[0], k.shape[1], k.shape[2], k.shape[3], k.shape[4]);
+  if (row < 0 || row >= batch || head < 0 || head >= heads || pairs < 2 || pairs > tokens) {
+    throw Error(ErrorKind::kUsage, "k: found shape " + to_string(k.shape) + ", wanted batch row " +
+                                       std::to_string(row) + ", head " + std::to_string(head) + " and 2 to " +
+                                       std::to_string(tokens) + " tokens, not " + std::to_string(pairs));
+  }
+  const Tensor widened = convert(k, DType::kF32);
+  const std::span<const float> all = widened.as<float>();
+  const std::int64_t width = expansion * key_dim;
+  Keys keys{pairs, expansion, key_dim, {}};
+  for (std::int64_t token = 0; token < pairs; ++token) {
+    const auto first = all.begin() + ((row * tokens + token) * heads + head) * width;
+    keys.values.insert(keys.values.end(), first, first + width);
+  }
+  normalise(keys.values, key_dim);
+  return keys;
+}
+
+std::vector<double> gram_matrix(const Keys& keys) {
+  const std::int64_t n = keys.pairs;
+  const std::int64_t width = keys.expansion * keys.key_dim;
+  std::vector<double> gram(static_cast<std::size_t>(n * n));
+  for (std::int64_t j = 0; j < n; ++j) {
+    for (std::int64_t i = 0; i <= j; ++i) {
+      double dot = 0;
+      for (std::int64_t c = 0; c < width; ++c) {
+        dot += static_cast<double>(keys.values[j * width + c]) * keys.values[i * width + c];
+      }
+      gram[j * n + i] = gram[i * n + j] = dot / static_cast<double>(keys.expansion);
+    }
+  }
+  return gram;
+}
+
+std::vector<double> interference(const std::vector<double>& gram, std::int64_t pairs) {
+  std::vector<double> sums(static_cast<std::size_t>(pairs), 0);
+  for (std::int64_t j = 0; j < pairs; ++j) {
+    for (std::int64_t i = 0; i < pairs; ++i) {
+      if (i != j) sums[j] += gram[j * pairs + i] * gram[j * pairs + i];
+    }
+  }
+  return sums;
+}
+
+double independent_expectation(std::int64_t pairs, std::int64_t expansion, std::int64_t key_dim) {
+  return static_cast<double>(pairs - 1) / static_cast<double>(expansion * key_dim);
+}
+
+std::array<std::int64_t, kCosineBins> cosine_histogram(const std::vector<double>& gram, std::int64_t pairs) {
+  std::array<std::int64_t, kCosineBins> counts{};
+  for (std::int64_t j = 0; j < pairs; ++j) {
+    for (std::int64_t i = 0; i < j; ++i) {
+      const int bin = static_cast<int>((gram[j * pairs + i] + 1) / 2 * kCosineBins);
+      ++counts[std::clamp(bin, 0, kCosineBins - 1)];
+    }
+  }
+  return counts;
+}
+
+double recall_at_1(Device& device, Rule rule, const Keys& keys, std::int64_t value_dim, std::uint64_t seed) {
+  const std::int64_t n = keys.pairs;
+  const std::int64_t width = keys.expansion * keys.key_dim;
+  Problem problem;
+  problem.rule = rule;
+  problem.seq_len = 2 * n;
+  problem.expansion = keys.expansion;
+  problem.key_dim = keys.key_dim;
+  problem.value_dim = value_dim;
+  problem.scale = 1.0f / static_cast<float>(keys.expansion);
+
+  TensorSet inputs;
+  for (Slot slot : kSlots) {
+    if (is_input(slot) && takes_part(problem, slot))
+      inputs[slot] = Tensor(DType::kF32, shape_of(problem, slot));
+  }
+  const bool reads_write =
+      has_beta(rule);  // beta = 0 keeps a read token's key from the state; other rules need k = 0
+  const auto q = inputs[Slot::kQ].as<float>();
+  const auto k = inputs[Slot::kK].as<float>();
+  std::copy(keys.values.begin(), keys.values.end(), k.begin());
+  std::copy(keys.values.begin(), keys.values.end(), q.begin() + n * width);
+  if (reads_write) std::copy(keys.values.begin(), keys.values.end(), k.begin() + n * width);
+  if (has_beta(rule)) {
+    const auto beta = inputs[Slot::kBeta].as<float>();
+    std::fill(beta.begin(), beta.begin() + n * keys.expansion, 1.0f);
+  }
+  Random random(seed);
+  std::vector<float> values = normals(n * value_dim, 1, random);
+  normalise(values, value_dim);
+  std::copy(values.begin(), values.end(), inputs[Slot::kV].as<float>().begin());
+
+  const auto execution = device.prepare(device.plan(problem));
+  execution->upload(inputs);
+  execution->poison();
+  execution->run();
+  const Tensor o = convert(execution->download()[Slot::kO].view(), DType::kF32);
+  std::int64_t right = 0;
+  for (std::int64_t j = 0; j < n; ++j) {
+    const float* read = o.as<float>().data() + (n + j) * value_dim;
+    std::int64_t best = -1;
+    double most = 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+      double dot = 0;
+      for (std::int64_t c = 0; c < value_dim; ++c)
+        dot += static_cast<double>(read[c]) * values[i * value_dim + c];
+      if (best < 0 || dot > most) {
+        best = i;
+        most = dot;
+      }
+    }
+    right += best == j;
+  }
+  return static_cast<double>(right) / static_cast<double>(n);
+}
+
+DilutionPoint measure_dilution(KeySource source, std::int64_t pairs, std::int64_t expansion,
+                               std::int64_t key_dim, int trials, std::uint64_t seed) {
+  DilutionPoint point{source, pairs, expansion, key_dim};
+  point.theory = independent_expectation(pairs, expansion, key_dim);
+  double squares = 0;
+  for (int trial = 0; trial < trials; ++trial) {
+    const Keys keys = make_keys(source, pairs, expansion, key_dim, seed + static_cast<std::uint64_t>(trial));
+    double mean = 0;
+    for (double x : interference(gram_matrix(keys), pairs)) mean += x / static_cast<double>(pairs);
+    point.interference += mean / trials;
+    squares += mean * mean / trials;
+  }
+  point.interference_spread = std::sqrt(std::max(0.0, squares - point.interference * point.interference));
+  return point;
+}
+
+}  // namespace statescope
