@@ -1,10 +1,128 @@
-// CUDA kernels: the sources of cuda/.
+// CUDA kernels: the sources of cuda/. Sizes come from cuda_tiles.h, which the kernels are compiled from.
+#include <string>
+
 #include <statescope/variants.h>
 
+#include "runtime/cuda_tiles.h"
+
 namespace statescope {
+namespace {
+
+constexpr std::uint32_t kAllRules = bits(Rule::kLinear, Rule::kSsd, Rule::kGla, Rule::kGatedDelta);
+constexpr std::uint32_t kAllTypes = bits(DType::kF32, DType::kBf16, DType::kF16);
+
+std::string needs_capability_80(const Problem&, const DeviceLimits& limits) {
+  if (limits.compute_capability >= 80) return {};
+  return "needs compute capability 80, has " + std::to_string(limits.compute_capability);
+}
+
+std::uint32_t u32(std::int64_t x) {
+  return static_cast<std::uint32_t>(x);
+}
+
+Geometry scan_geometry(const Problem& p, const DeviceLimits& limits) {
+  const cuda_tiles::ScanShape shape = cuda_tiles::scan_shape(p, limits);
+  Geometry g;
+  g.subgroup_size = cuda_tiles::kWarp;
+  g.chunk = u32(shape.tokens);
+  g.subheads = u32(shape.subheads);
+  g.value_tile = u32(cuda_tiles::warp_columns(cuda_tiles::padded_key_dim(p.key_dim)) * shape.tiles);
+  g.workgroup_size = u32(shape.subheads * shape.tiles * cuda_tiles::kWarp);
+  g.workgroups[0] = u32(p.sequences * p.heads * (p.value_dim / g.value_tile));
+  g.tile_bytes = shape.shared_bytes;
+  return g;
+}
+
+/// Of the scans; the gradient kernel that follows has its own launch, and may need more shared memory.
+Geometry backward_geometry(const Problem& p, const DeviceLimits& limits) {
+  Geometry g = scan_geometry(p, limits);
+  g.tile_bytes = std::max(g.tile_bytes, 4 * cuda_tiles::gradient_floats(p.key_dim, gate_per_channel(p.rule)));
+  return g;
+}
+
+Geometry step_geometry(const Problem& p, const DeviceLimits&) {
+  const int padded = cuda_tiles::padded_key_dim(p.key_dim);
+  Geometry g;
+  g.subgroup_size = cuda_tiles::kWarp;
+  g.workgroup_size = cuda_tiles::kStepThreads;
+  g.value_tile = cuda_tiles::kStepColumns;
+  g.subheads = u32(p.expansion);
+  g.workgroups[0] = u32(p.batch * p.heads * ((p.value_dim + g.value_tile - 1) / g.value_tile));
+  g.tile_bytes = 4 * cuda_tiles::step_floats(padded, gate_per_channel(p.rule) ? padded : 1,
+                                             cuda_tiles::step_subheads(p.expansion));
+  return g;
+}
+
+Geometry comparison_geometry(const Problem& p, const DeviceLimits&) {
+  Geometry g;
+  g.subgroup_size = cuda_tiles::kWarp;
+  g.workgroup_size = cuda_tiles::kComparisonThreads;
+  g.chunk = u32(cuda_tiles::comparison_tokens(p.key_dim));
+  g.value_tile = u32(p.value_dim);
+  g.workgroups[0] = u32(p.sequences * p.heads * p.expansion);
+  g.state_bytes = 4 * cuda_tiles::comparison_state_floats(p.key_dim, p.value_dim);
+  g.tile_bytes = 4 * cuda_tiles::comparison_tile_floats(p.key_dim, p.value_dim, gate_per_channel(p.rule));
+  return g;
+}
+
+constexpr Variant kVariants[] = {
+    {"cuda.recurrent.step",
+     Api::kCuda,
+     Series::kProduction,
+     Form::kRecurrent,
+     kAllRules,
+     bits(Pass::kStep),
+     kAllTypes,
+     {16, 256},
+     {16, 256},
+     needs_capability_80,
+     step_geometry,
+     "32 columns are a 128-byte line; small blocks that walk the subheads keep eight loads of 16 KB in "
+     "flight"},
+    {"cuda.recurrent.forward",
+     Api::kCuda,
+     Series::kProduction,
+     Form::kRecurrent,
+     kAllRules,
+     bits(Pass::kForward),
+     kAllTypes,
+     {16, 256},
+     {16, 256},
+     needs_capability_80,
+     scan_geometry,
+     "64 state registers a lane (K x 16 a warp, K x 8 at K 256), a warp a subhead: v staged once, o summed "
+     "in the block"},
+    {"cuda.recurrent.backward",
+     Api::kCuda,
+     Series::kProduction,
+     Form::kRecurrent,
+     kAllRules,
+     bits(Pass::kBackward),
+     kAllTypes,
+     {16, 256},
+     {16, 256},
+     needs_capability_80,
+     backward_geometry,
+     "two scans with forward's tiles leave S and its gradient every 16 tokens; 16 keeps the gradients in "
+     "registers"},
+    {"cuda.comparison",
+     Api::kCuda,
+     Series::kComparison,
+     Form::kRecurrent,
+     kAllRules,
+     bits(Pass::kForward, Pass::kStep),
+     kAllTypes,
+     {16, 4096},
+     {16, 256},
+     needs_capability_80,
+     comparison_geometry,
+     "the whole float32 state in shared memory, one block a (sub)head; 256 threads read rows 16 bytes wide"},
+};
+
+}  // namespace
 
 std::span<const Variant> cuda_variants() {
-  return {};
+  return kVariants;
 }
 
 }  // namespace statescope

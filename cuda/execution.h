@@ -1,0 +1,16 @@
+// Planning and running on one CUDA device; the current device is set by the caller, or by the execution
+// itself.
+#pragma once
+
+#include <memory>
+
+#include <statescope/device.h>
+
+namespace statescope::cuda {
+
+/// Picks the variant and asks the compiled kernels for registers, shared memory and occupancy.
+Plan make_plan(const Problem& problem, const DeviceInfo& device);
+
+std::unique_ptr<Execution> make_execution(const Plan& plan, int device_index, int input_sets);
+
+}  // namespace statescope::cuda

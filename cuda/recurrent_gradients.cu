@@ -1,0 +1,251 @@
+// Backward, second half: dq, dk, dg and dbeta of 16 tokens, every chunk of every subhead at once.
+//
+// The scans left S_0, the state before the chunk, and C_n, the gradient of the state after it. Inside the
+// chunk (tokens t = 0 .. n-1, decay a_t = e^{g_t}, u_t = beta_t w_t, or v_t where there is no beta) every
+// state is S_0 decayed plus rank-one terms k_s^T u_s. So S and C are seen only through their products with
+// S_0, C_n and a few vectors, and none of the 16 pairs of states is ever formed. With q scaled, per channel
+// (row) of K:
+//   P1_t = S_0 do_t    P2_t = C_n u_t    P3_t = S_0 du_t    D = sum_v C_n S_0          three products K x V a
+//   token M_ts = do_t . u_s  N_ts = du_t . u_s                                               scalars
+// Going back in time, y_s = C u_s and x = sum_v C S_0 follow C itself:
+//   G_t u_t          = y_t + q_t M_tt
+//   y_s (s < t)     <- a_t (y_s + q_t M_ts - beta_t k_t N_ts)
+//   x               <- a_t (x + q_t P1_t - beta_t k_t P3_t)                            now C = C_{t-1}
+//   dg_t             = sum_v C_{t-1} S_{t-1}       = decayed x + sum_{s<t} decayed k_s y_s     (sum over K
+//   unless gla) S_t do_t         = decayed P1_t + sum_{s<=t} decayed k_s M_ts                      dq_t =
+//   scale S_t do_t S_{t-1} du_t     = decayed P3_t + sum_{s<t} decayed k_s N_ts dk_t             = G_t u_t -
+//   beta_t a_t S_{t-1} du_t;   dbeta_t = du_t . w_t
+// (terms with N, P3 and beta: gated_delta alone). Decays are products of a, by Horner's rule: no differences
+// of cumulated gates, no division, so gates down to e^-20 lose nothing.
+//
+// One thread a channel of K; heads that share q and k (Hq < H) are walked in order inside the block.
+// Shared memory: cuda_tiles::gradient_floats.
+#include "cuda/recurrence.cuh"
+
+namespace statescope::cuda {
+namespace {
+
+constexpr int kChunk = cuda_tiles::kGradientChunk;
+constexpr int kColumns = cuda_tiles::kGradientColumns;
+constexpr int kPitch = cuda_tiles::kGradientPitch;
+
+/// row . column of 16 tokens: sums[t] += x * values[t].
+__device__ inline void accumulate(float (&sums)[kChunk], float x, const float* values) {
+#pragma unroll
+  for (int t = 0; t < kChunk; t += 4) {
+    const float4 v = *reinterpret_cast<const float4*>(values + t);
+    sums[t] += x * v.x;
+    sums[t + 1] += x * v.y;
+    sums[t + 2] += x * v.z;
+    sums[t + 3] += x * v.w;
+  }
+}
+
+template <Kind kKind>
+__global__ void __launch_bounds__(256) chunk_gradients(const __grid_constant__ GradientParameters p) {
+  constexpr bool kDelta = kKind == Kind::kDelta;
+  constexpr bool kChannelDecay = kKind == Kind::kChannelDecay;
+  const Arguments& a = p.a;
+  const int threads = blockDim.x, channel = threadIdx.x;
+  const bool inside = channel < a.key_dim;
+
+  const int subhead = blockIdx.x % a.expansion;
+  const int qk_head = blockIdx.x / a.expansion % a.qk_heads;
+  const std::int64_t chunk = blockIdx.x / a.expansion / a.qk_heads;
+  int low = 0, high = a.sequences;  // the last sequence whose first chunk is not beyond this one
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (token_range(a, middle).first_chunk <= chunk ? low : high) = middle;
+  }
+  const TokenRange range = token_range(a, low);
+  const int first = static_cast<int>(chunk - range.first_chunk) * kChunk;
+  const int count = min(kChunk, range.length - first);
+  if (count <= 0) return;
+  const std::int64_t first_token = range.begin + first;
+
+  extern __shared__ __align__(16) float shared[];
+  SharedMemory memory(shared);
+  float* m = memory.take(kChunk * kChunk);
+  float* n = memory.take(kChunk * kChunk);
+  float* outs = memory.take(kColumns * kChunk);  // do, w, du: [column][token]
+  float* ws = memory.take(kColumns * kChunk);
+  float* dus = memory.take(kColumns * kChunk);
+  float* q = memory.take(kChunk * threads);
+  float* k = memory.take(kChunk * threads);
+  float* decay = memory.take(kChunk * (kChannelDecay ? threads : 1));
+  float* beta = memory.take(kChunk);
+  float* warp_sums = memory.take(threads / cuda_tiles::kWarp * kChunk);
+  float* state = memory.take(threads * kPitch);
+  float* gradient = memory.take(threads * kPitch);
+  memory.expect_all_taken(shared);
+
+  // Tokens beyond the end: zero vectors and a decay of one, which change nothing.
+  for (int t = 0; t < kChunk; ++t) {
+    const std::int64_t index =
+        (((first_token + t) * a.qk_heads + qk_head) * a.expansion + subhead) * a.key_dim + channel;
+    const bool there = inside && t < count;
+    q[t * threads + channel] = there ? a.scale * load1(a.q, index, a.dtype) : 0.f;
+    k[t * threads + channel] = there ? load1(a.k, index, a.dtype) : 0.f;
+  }
+
+  float dq[kChunk] = {}, dk[kChunk] = {};
+  const int heads_a_group = a.heads / a.qk_heads;
+  for (int head = qk_head * heads_a_group; head < (qk_head + 1) * heads_a_group; ++head) {
+    const auto row = [&](int t) { return ((first_token + t) * a.heads + head) * a.expansion + subhead; };
+    const std::int64_t matrix = ((chunk * a.heads + head) * a.expansion + subhead) * a.key_dim * a.value_dim;
+    __syncthreads();  // the head before is done with shared memory
+    if constexpr (kChannelDecay) {
+      for (int t = 0; t < kChunk; ++t) {
+        decay[t * threads + channel] =
+            inside && t < count ? expf(__ldg(a.g + row(t) * a.key_dim + channel)) : 1.f;
+      }
+    } else if (threadIdx.x < kChunk) {
+      const int t = threadIdx.x;
+      decay[t] = t < count && a.g ? expf(__ldg(a.g + row(t))) : 1.f;
+      beta[t] = !kDelta ? 1.f : t < count ? __ldg(a.beta + row(t)) : 0.f;
+    }
+    for (int i = threadIdx.x; i < kChunk * kChunk; i += threads) m[i] = n[i] = 0.f;
+
+    // The products over V, 16 columns at a time.
+    float p1[kChunk] = {}, y[kChunk] = {}, p3[kChunk] = {}, x = 0.f;
+    for (int v = 0; v < a.value_dim; v += kColumns) {
+      __syncthreads();
+      for (int i = threadIdx.x; i < a.key_dim * kColumns / 4; i += threads) {
+        const int r = i / (kColumns / 4), c = i % (kColumns / 4) * 4;
+        const std::int64_t index = matrix + static_cast<std::int64_t>(r) * a.value_dim + v + c;
+        const float4 s4 = __ldg(reinterpret_cast<const float4*>(p.scratch.states + index));
+        const float4 c4 = __ldg(reinterpret_cast<const float4*>(p.scratch.gradients + index));
+        float *s = state + r * kPitch + c, *g = gradient + r * kPitch + c;
+        s[0] = s4.x, s[1] = s4.y, s[2] = s4.z, s[3] = s4.w;
+        g[0] = c4.x, g[1] = c4.y, g[2] = c4.z, g[3] = c4.w;
+      }
+      for (int i = threadIdx.x; i < kChunk * kColumns; i += threads) {
+        const int t = i / kColumns, c = i % kColumns, at = c * kChunk + t;
+        const bool there = t < count;
+        const std::int64_t of_head = ((first_token + t) * a.heads + head) * a.value_dim + v + c;
+        outs[at] = there ? load1(a.d_o, of_head, a.dtype) : 0.f;
+        if constexpr (kDelta) {
+          const std::int64_t of_subhead = row(t) * a.value_dim + v + c;
+          ws[at] = there ? __ldg(p.scratch.w + of_subhead) : 0.f;
+          dus[at] = there ? __ldg(p.scratch.du + of_subhead) : 0.f;
+        } else {
+          ws[at] = there ? load1(a.v, of_head, a.dtype) : 0.f;
+        }
+      }
+      __syncthreads();
+      if (inside) {
+#pragma unroll 4
+        for (int c = 0; c < kColumns; ++c) {
+          const float s = state[channel * kPitch + c], g = gradient[channel * kPitch + c];
+          x += s * g;
+          accumulate(p1, s, outs + c * kChunk);
+          accumulate(y, g, ws + c * kChunk);
+          if constexpr (kDelta) accumulate(p3, s, dus + c * kChunk);
+        }
+      }
+      for (int i = threadIdx.x; i < kChunk * kChunk; i += threads) {
+        const int t = i / kChunk, s = i % kChunk;
+        if (s > t) continue;
+        float sum_m = m[i], sum_n = n[i];
+        for (int c = 0; c < kColumns; ++c) {
+          sum_m += outs[c * kChunk + t] * ws[c * kChunk + s];
+          if constexpr (kDelta) sum_n += dus[c * kChunk + t] * ws[c * kChunk + s];
+        }
+        m[i] = sum_m;
+        n[i] = sum_n;
+      }
+    }
+    __syncthreads();
+    if constexpr (kDelta) {  // w to u
+      if (threadIdx.x < count) a.dbeta[row(threadIdx.x)] = n[threadIdx.x * kChunk + threadIdx.x];
+      __syncthreads();
+      for (int i = threadIdx.x; i < kChunk * kChunk; i += threads) {
+        m[i] *= beta[i % kChunk];
+        n[i] *= beta[i % kChunk];
+      }
+#pragma unroll
+      for (int t = 0; t < kChunk; ++t) y[t] *= beta[t];
+      __syncthreads();
+    }
+
+    // Back through the tokens, this thread's channel. p1[t] becomes dg_t once it is used.
+    const auto decay_at = [&](int t) { return kChannelDecay ? decay[t * threads + channel] : decay[t]; };
+    const auto key_at = [&](int t) { return k[t * threads + channel]; };
+#pragma unroll
+    for (int t = kChunk - 1; t >= 0; --t) {
+      const float qt = q[t * threads + channel], kt = key_at(t), at = decay_at(t);
+      const float bk = kDelta ? beta[t] * kt : 0.f;
+
+      float read = p1[t];
+#pragma unroll
+      for (int s = 0; s <= t; ++s) read = decay_at(s) * read + key_at(s) * m[t * kChunk + s];
+      dq[t] += a.scale * read;
+
+      float key_gradient = y[t] + qt * m[t * kChunk + t];
+      if constexpr (kDelta) {
+        float seen = p3[t];
+#pragma unroll
+        for (int s = 0; s < t; ++s) seen = decay_at(s) * seen + key_at(s) * n[t * kChunk + s];
+        key_gradient -= beta[t] * at * seen;
+      }
+      dk[t] += key_gradient;
+
+      x += qt * p1[t];
+      if constexpr (kDelta) x -= bk * p3[t];
+      x *= at;
+      float both = x;
+#pragma unroll
+      for (int s = 0; s < t; ++s) {
+        y[s] += qt * m[t * kChunk + s];
+        if constexpr (kDelta) y[s] -= bk * n[t * kChunk + s];
+        y[s] *= at;
+        both = decay_at(s) * both + key_at(s) * y[s];
+      }
+      p1[t] = both;
+    }
+
+    if constexpr (kChannelDecay) {
+#pragma unroll
+      for (int t = 0; t < kChunk; ++t) {
+        if (inside && t < count) a.dg[row(t) * a.key_dim + channel] = p1[t];
+      }
+    } else if (a.dg) {
+#pragma unroll
+      for (int t = 0; t < kChunk; ++t) {
+        float sum = p1[t];
+        for (int step = 1; step < 32; step *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+        if (threadIdx.x % 32 == 0) warp_sums[threadIdx.x / 32 * kChunk + t] = sum;
+      }
+      __syncthreads();
+      if (threadIdx.x < count) {
+        float sum = 0.f;
+        for (int w = 0; w < threads / 32; ++w) sum += warp_sums[w * kChunk + threadIdx.x];
+        a.dg[row(threadIdx.x)] = sum;
+      }
+    }
+  }
+
+#pragma unroll
+  for (int t = 0; t < kChunk; ++t) {
+    if (!inside || t >= count) continue;
+    const std::int64_t index =
+        (((first_token + t) * a.qk_heads + qk_head) * a.expansion + subhead) * a.key_dim + channel;
+    store1(a.dq, index, a.dtype, dq[t]);
+    store1(a.dk, index, a.dtype, dk[t]);
+  }
+}
+
+}  // namespace
+
+KernelPointer gradient_kernel(Kind kind) {
+  switch (kind) {
+    case Kind::kScalarDecay:
+      return reinterpret_cast<KernelPointer>(&chunk_gradients<Kind::kScalarDecay>);
+    case Kind::kChannelDecay:
+      return reinterpret_cast<KernelPointer>(&chunk_gradients<Kind::kChannelDecay>);
+    default:
+      return reinterpret_cast<KernelPointer>(&chunk_gradients<Kind::kDelta>);
+  }
+}
+
+}  // namespace statescope::cuda
