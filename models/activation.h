@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <concepts>
 #include <string>
 #include <string_view>
 
@@ -14,18 +15,18 @@ inline constexpr Activation kActivations[] = {Activation::kIdentity, Activation:
 /// "identity", "silu", "relu", "1+elu"
 std::string_view name(Activation activation);
 
-template <typename Real>
+template <std::floating_point Real>
 Real sigmoid(Real x) {
   return 1 / (1 + std::exp(-x));
 }
 
 /// log(1 + e^x) without overflow.
-template <typename Real>
+template <std::floating_point Real>
 Real softplus(Real x) {
   return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x));
 }
 
-template <typename Real>
+template <std::floating_point Real>
 Real activate(Activation activation, Real x) {
   switch (activation) {
     case Activation::kSilu:
