@@ -1,10 +1,147 @@
 // Vulkan kernels: GLSL compute shaders of shaders/.
+#include <algorithm>
+#include <bit>
+
 #include <statescope/variants.h>
 
 namespace statescope {
+namespace {
+
+constexpr std::uint32_t kEveryRule = bits(Rule::kLinear, Rule::kSsd, Rule::kGla, Rule::kGatedDelta);
+constexpr std::uint32_t kEveryType = bits(DType::kF32, DType::kBf16, DType::kF16);
+
+constexpr std::uint32_t round_up(std::uint32_t x, std::uint32_t to) {
+  return (x + to - 1) / to * to;
+}
+
+// --- recurrent.comp
+// ---------------------------------------------------------------------------------------------
+
+// 32 is the width of NVIDIA's and of AMD's newer subgroups, and a fair middle of Intel's.
+constexpr std::uint32_t kSubgroup = 32;
+// Subgroups up to here are software's, where every memory access is serial over the lanes: few, wide lanes
+// are best.
+constexpr std::uint32_t kNarrowSubgroup = 8;
+// Eight rows a lane: two vector loads of k and of q, and a butterfly of at most five steps.
+constexpr std::uint32_t kRowsPerLane = 8;
+// Four columns a lane: with eight rows, 32 registers of state. On narrow subgroups 16, so that a load of k
+// serves more.
+constexpr std::uint32_t kColumns = 4;
+constexpr std::uint32_t kColumnsNarrow = 16;
+// 16 columns a workgroup: the largest tile that divides every V, and 64 bytes of each row of the state.
+constexpr std::uint32_t kValueTile = 16;
+// 512 threads leave 128 registers each on every GPU; 1024 would leave 64 and spill.
+constexpr std::uint32_t kMostThreads = 512;
+// Partial o of a block of tokens: small beside the 16 KB that every device has, so that two workgroups fit;
+// at least one barrier in 16 tokens.
+constexpr std::uint32_t kPartialBytes = 8192;
+constexpr std::uint32_t kMostBlock = 16;
+
+Geometry recurrent_geometry(const Problem& problem, const DeviceLimits& limits) {
+  const auto key_dim = static_cast<std::uint32_t>(problem.key_dim);
+  const auto value_dim = static_cast<std::uint32_t>(problem.value_dim);
+  const auto expansion = static_cast<std::uint32_t>(problem.expansion);
+  Geometry g;
+  g.subgroup_size = std::clamp(kSubgroup, limits.subgroup_min, limits.subgroup_max);
+  const bool narrow = g.subgroup_size <= kNarrowSubgroup;
+  g.lanes = limits.subgroup_shuffle
+                ? std::bit_floor(std::clamp(key_dim / kRowsPerLane, 1u, std::min(g.subgroup_size, kSubgroup)))
+                : 1;
+  g.columns = narrow ? kColumnsNarrow : kColumns;
+
+  const std::uint32_t most_threads = std::min(kMostThreads, limits.max_workgroup_size);
+  const auto threads = [&](std::uint32_t tile) { return g.lanes * tile / g.columns; };  // of one subhead
+  g.value_tile = kValueTile;
+  // Rather half a tile than subheads in two launches.
+  if (!narrow && threads(kValueTile) * expansion > most_threads) g.value_tile = kValueTile / 2;
+  // Rather a larger tile than idle lanes.
+  while (value_dim % (2 * g.value_tile) == 0 && threads(g.value_tile) * expansion < g.subgroup_size)
+    g.value_tile *= 2;
+
+  // Subheads that do not fit run in further launches, evenly spread.
+  const std::uint32_t most_subheads = std::max(most_threads / threads(g.value_tile), 1u);
+  const std::uint32_t launches = (expansion + most_subheads - 1) / most_subheads;
+  g.subheads = (expansion + launches - 1) / launches;
+  g.workgroup_size = round_up(g.subheads * threads(g.value_tile), g.subgroup_size);
+  g.workgroups = {value_dim / g.value_tile, static_cast<std::uint32_t>(problem.heads),
+                  static_cast<std::uint32_t>(problem.sequences)};
+
+  const std::uint32_t bytes_a_token = g.subheads * g.value_tile * 4;
+  g.chunk = problem.pass == Pass::kStep
+                ? 1
+                : std::clamp(std::bit_floor(kPartialBytes / std::min(bytes_a_token, kPartialBytes)), 1u,
+                             kMostBlock);
+  // A single subhead writes o directly; GLSL still wants an array, of one quad.
+  g.tile_bytes = g.subheads == 1 ? 16 : g.chunk * bytes_a_token;
+  return g;
+}
+
+std::string recurrent_missing(const Problem& problem, const DeviceLimits&) {
+  return problem.division == Division::kNaive
+             ? "runs the subheads division; the naive one has comparison kernels"
+             : "";
+}
+
+// --- comparison.comp
+// --------------------------------------------------------------------------------------------
+
+// Threads a workgroup: enough to hide shared memory's latency, and every device has 256.
+constexpr std::uint32_t kComparisonThreads = 256;
+// Beyond 16 rows in parallel, adding up the segments costs more than it saves.
+constexpr std::uint32_t kMostSegments = 16;
+
+Geometry comparison_geometry(const Problem& problem, const DeviceLimits& limits) {
+  const auto key_dim = static_cast<std::uint32_t>(problem.key_dim);
+  const auto value_dim = static_cast<std::uint32_t>(problem.value_dim);
+  const std::uint32_t threads = std::min(kComparisonThreads, limits.max_workgroup_size);
+  Geometry g;
+  g.value_tile = value_dim;
+  g.columns = 4;
+  g.lanes = std::bit_floor(std::clamp(threads / (value_dim / g.columns), 1u, kMostSegments));
+  g.workgroup_size = value_dim / g.columns * g.lanes;
+  g.workgroups = {static_cast<std::uint32_t>(problem.expansion), static_cast<std::uint32_t>(problem.heads),
+                  static_cast<std::uint32_t>(problem.sequences)};
+  g.state_bytes = std::size_t(4) * key_dim * value_dim;
+  const std::size_t key_vectors = gate_per_channel(problem.rule) ? 3 : 2;  // k, q and gla's decays
+  g.tile_bytes = 4 * (key_vectors * key_dim + std::size_t(g.lanes) * value_dim);
+  return g;
+}
+
+std::string nothing_missing(const Problem&, const DeviceLimits&) {
+  return "";
+}
+
+}  // namespace
 
 std::span<const Variant> vulkan_variants() {
-  return {};
+  static constexpr Variant kVariants[] = {
+      {"vulkan.recurrent",
+       Api::kVulkan,
+       Series::kProduction,
+       Form::kRecurrent,
+       kEveryRule,
+       bits(Pass::kForward, Pass::kStep),
+       kEveryType,
+       {16, 256},
+       {16, 256},
+       recurrent_missing,
+       recurrent_geometry,
+       "the state in registers, a column over several lanes; all subheads of a head in one workgroup, which "
+       "sums o"},
+      {"vulkan.comparison",
+       Api::kVulkan,
+       Series::kComparison,
+       Form::kRecurrent,
+       kEveryRule,
+       bits(Pass::kForward, Pass::kStep),
+       kEveryType,
+       {16, 4096},
+       {16, 256},
+       nothing_missing,
+       comparison_geometry,
+       "the whole state of a (sub)head in shared memory: what the division is about"},
+  };
+  return kVariants;
 }
 
 }  // namespace statescope

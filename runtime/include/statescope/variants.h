@@ -43,6 +43,8 @@ struct Geometry {
   std::uint32_t subgroup_size = 0;   ///< 0: whatever the device has
   std::uint32_t chunk = 1;           ///< tokens a chunk or a staged block of tokens
   std::uint32_t value_tile = 0;      ///< columns of V a workgroup owns
+  std::uint32_t lanes = 1;           ///< threads that share a column of the state
+  std::uint32_t columns = 0;         ///< columns of the state that a thread keeps
   std::uint32_t subheads = 1;        ///< subheads whose o a workgroup (or cluster) sums itself
   std::size_t state_bytes = 0;       ///< shared memory of the state (comparison kernels), else 0
   std::size_t tile_bytes = 0;        ///< shared memory of everything else

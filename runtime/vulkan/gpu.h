@@ -1,0 +1,58 @@
+// An opened device: the logical device, its one compute queue and what lives as long as it does.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/vulkan/physical_device.h"
+
+namespace statescope::vulkan {
+
+struct Pipeline;  // pipeline.h
+
+/// Not for use by two threads at once.
+struct Gpu {
+  PhysicalDevice physical;
+  VkDevice device = VK_NULL_HANDLE;
+  VkQueue queue = VK_NULL_HANDLE;
+  VkCommandPool command_pool = VK_NULL_HANDLE;
+  VkFence fence = VK_NULL_HANDLE;
+  VkPipelineCache pipeline_cache = VK_NULL_HANDLE;
+  std::size_t stored_cache_bytes = 0;  ///< size of the pipeline cache as it is on disk
+  std::map<std::string, std::unique_ptr<Pipeline>>
+      pipelines;  ///< every one created so far, by module and constants
+
+  Gpu() = default;
+  Gpu(const Gpu&) = delete;
+  Gpu& operator=(const Gpu&) = delete;
+  ~Gpu();
+};
+
+/// Throws Error(kDevice) when the driver fails.
+std::shared_ptr<Gpu> open_gpu(const PhysicalDevice& physical);
+
+/// A command buffer, begun; freed with the object.
+struct Commands {
+  Gpu& gpu;
+  VkCommandBuffer handle = VK_NULL_HANDLE;
+  explicit Commands(Gpu& on);
+  Commands(const Commands&) = delete;
+  Commands& operator=(const Commands&) = delete;
+  ~Commands();
+  void end();
+};
+
+/// What one command wrote, all later ones see. One kind of barrier for all: nothing here runs side by side.
+void full_barrier(VkCommandBuffer commands);
+
+/// Submits each command buffer on its own (so that no submission is longer than one of them) and waits for
+/// all. Throws Error(kDevice) when the device is lost.
+void submit_and_wait(Gpu& gpu, const std::vector<VkCommandBuffer>& commands);
+
+/// Records with `record`, submits and waits.
+void run_once(Gpu& gpu, const std::function<void(VkCommandBuffer)>& record);
+
+}  // namespace statescope::vulkan

@@ -1,0 +1,150 @@
+#include "runtime/vulkan/kernels.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <statescope/cost.h>
+
+namespace statescope::vulkan {
+namespace {
+
+// Desktops end a submission that takes longer than two seconds (Windows) to ten (Linux). A small integrated
+// GPU runs these kernels at about 1e11 flop/s and a microsecond or two a token whatever the size, so either
+// bound is a second.
+constexpr double kFlopPerLaunch = 1e11;
+constexpr std::int64_t kTokensPerLaunch = 1 << 18;
+
+std::uint32_t word(std::int64_t x) {
+  return static_cast<std::uint32_t>(x);
+}
+std::uint32_t word(float x) {
+  return std::bit_cast<std::uint32_t>(x);
+}
+
+std::string module_name(const char* family, const Problem& problem) {
+  const int bits = static_cast<int>(8 * size_of(problem.dtype));
+  return std::string(family) + "." + std::string(name(problem.rule)) + "." + std::to_string(bits);
+}
+
+/// Only modules of 16-bit elements have the constant that tells the two types apart.
+void set_element_type(PipelineRequest& request, DType dtype) {
+  if (dtype != DType::kF32) request.constants["BFLOAT16"] = dtype == DType::kBf16;
+}
+
+/// What recurrence.glsl asks for.
+std::map<std::string, std::uint32_t> sizes(const Problem& p) {
+  return {{"seq_len", word(p.seq_len)},     {"heads", word(p.heads)},         {"qk_heads", word(p.qk_heads)},
+          {"expansion", word(p.expansion)}, {"value_dim", word(p.value_dim)}, {"packed", p.packed},
+          {"scale", word(p.scale)}};
+}
+
+/// Tokens a launch, so that neither bound above is passed.
+std::int64_t tokens_per_launch(const Problem& problem) {
+  const double launches = std::max(std::ceil(flop(problem, Form::kRecurrent) / kFlopPerLaunch),
+                                   std::ceil(static_cast<double>(problem.seq_len) / kTokensPerLaunch));
+  return static_cast<std::int64_t>(std::ceil(static_cast<double>(problem.seq_len) / launches));
+}
+
+/// Calls add(first token, end) for each stretch of tokens; names are made of the stretch where there is more
+/// than one.
+template <typename Add>
+void for_each_stretch(const Problem& problem, Add add) {
+  const std::int64_t step = tokens_per_launch(problem);
+  for (std::int64_t begin = 0; begin < problem.seq_len; begin += step) {
+    const std::int64_t end = std::min(begin + step, problem.seq_len);
+    add(begin, end, step < problem.seq_len ? ".tokens_" + std::to_string(begin) : std::string());
+  }
+}
+
+void set_stretch(Dispatch& dispatch, const Problem& problem, std::int64_t begin, std::int64_t end) {
+  const StateSource source = problem.pass == Pass::kStep || begin > 0 ? StateSource::kHt
+                             : problem.initial_state                  ? StateSource::kH0
+                                                                      : StateSource::kZero;
+  dispatch.push_constants["state_source"] = static_cast<std::uint32_t>(source);
+  dispatch.push_constants["token_begin"] = word(begin);
+  dispatch.push_constants["token_end"] = word(end);
+}
+
+std::string kernel_name(const Problem& p, const Variant& variant) {
+  return std::string(variant.name) + "." + std::string(name(p.rule)) + "." + std::string(name(p.pass));
+}
+
+std::size_t float_o_bytes(const Problem& p) {
+  return static_cast<std::size_t>(p.batch * p.seq_len * p.heads * p.value_dim) * 4;
+}
+
+Dispatches recurrent(const Problem& p, const Choice& choice, const DeviceLimits& limits) {
+  const Geometry& g = choice.geometry;
+  Dispatches out;
+  const bool several = g.subheads < p.expansion;
+  out.scratch.push_back({"running_sum", several ? float_o_bytes(p) : 0});
+  for_each_stretch(p, [&](std::int64_t begin, std::int64_t end, const std::string& suffix) {
+    for (std::int64_t subhead = 0; subhead < p.expansion; subhead += g.subheads) {
+      Dispatch dispatch;
+      dispatch.kernel = kernel_name(p, *choice.variant) + suffix;
+      if (several) dispatch.kernel += ".subheads_" + std::to_string(subhead);
+      dispatch.pipeline.module = module_name("recurrent", p) + (limits.subgroup_shuffle ? ".shuffle" : "");
+      dispatch.pipeline.workgroup_size = g.workgroup_size;
+      dispatch.pipeline.subgroup_size = limits.subgroup_shuffle ? g.subgroup_size : 0;
+      dispatch.pipeline.constants = {{"KEY_DIM", word(p.key_dim)}, {"VALUE_TILE", g.value_tile},
+                                     {"LANES", g.lanes},           {"COLUMN_QUADS", g.columns / 4},
+                                     {"SUBHEADS", g.subheads},     {"BLOCK", g.chunk}};
+      set_element_type(dispatch.pipeline, p.dtype);
+      dispatch.push_constants = sizes(p);
+      dispatch.push_constants["subhead_begin"] = word(subhead);
+      set_stretch(dispatch, p, begin, end);
+      dispatch.workgroups = g.workgroups;
+      dispatch.shared_memory_bytes = g.shared_memory_bytes();
+      out.list.push_back(std::move(dispatch));
+    }
+  });
+  return out;
+}
+
+Dispatches comparison(const Problem& p, const Choice& choice) {
+  const Geometry& g = choice.geometry;
+  Dispatches out;
+  const bool several = p.expansion > 1;
+  out.scratch.push_back(
+      {"subhead_o", several ? float_o_bytes(p) * static_cast<std::size_t>(p.expansion) : 0});
+  for_each_stretch(p, [&](std::int64_t begin, std::int64_t end, const std::string& suffix) {
+    Dispatch dispatch;
+    dispatch.kernel = kernel_name(p, *choice.variant) + suffix;
+    dispatch.pipeline.module = module_name("comparison", p);
+    dispatch.pipeline.workgroup_size = g.workgroup_size;
+    dispatch.pipeline.constants = {
+        {"KEY_DIM", word(p.key_dim)}, {"VALUE_DIM", word(p.value_dim)}, {"SEGMENTS", g.lanes}};
+    set_element_type(dispatch.pipeline, p.dtype);
+    dispatch.push_constants = sizes(p);
+    dispatch.push_constants["subhead_begin"] = 0;
+    set_stretch(dispatch, p, begin, end);
+    dispatch.workgroups = g.workgroups;
+    dispatch.shared_memory_bytes = g.shared_memory_bytes();
+    out.list.push_back(std::move(dispatch));
+  });
+  if (several) {
+    constexpr std::uint32_t kThreads = 128;  // the most that every device has
+    const std::uint32_t quads = word(p.batch * p.seq_len * p.heads * p.value_dim / 4);
+    Dispatch sum;
+    sum.kernel = kernel_name(p, *choice.variant) + ".sum_subheads";
+    sum.pipeline.module = "sum_subheads." + std::to_string(8 * size_of(p.dtype));
+    sum.pipeline.workgroup_size = kThreads;
+    set_element_type(sum.pipeline, p.dtype);
+    sum.push_constants = {{"quads", quads},
+                          {"expansion", word(p.expansion)},
+                          {"value_dim", word(p.value_dim)},
+                          {"scale", word(p.scale)}};
+    sum.workgroups = {std::min((quads + kThreads - 1) / kThreads, 65535u), 1, 1};
+    out.list.push_back(std::move(sum));
+  }
+  return out;
+}
+
+}  // namespace
+
+Dispatches dispatches_of(const Problem& problem, const Choice& choice, const DeviceLimits& limits) {
+  return problem.series == Series::kComparison ? comparison(problem, choice)
+                                               : recurrent(problem, choice, limits);
+}
+
+}  // namespace statescope::vulkan

@@ -1,0 +1,40 @@
+// What the host must know of a shader, read from its SPIR-V: so that the two cannot disagree.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace statescope::vulkan {
+
+/// A storage buffer, by the name of its variable.
+struct Binding {
+  std::string name;
+  std::uint32_t binding = 0;
+};
+
+struct Reflection {
+  std::vector<Binding> bindings;                        ///< in the order of the binding number
+  std::map<std::string, std::uint32_t> constants;       ///< specialisation constants: name -> id
+  std::map<std::string, std::uint32_t> push_constants;  ///< 32-bit members: name -> byte offset
+  std::uint32_t push_constant_bytes = 0;
+};
+
+/// The specialisation constant that sizes the workgroup has no name in GLSL; it gets this one.
+inline constexpr std::string_view kWorkgroupSizeConstant = "WORKGROUP_SIZE";
+
+/// The SPIR-V of a module that was embedded at build time. Throws Error(kDevice) when there is none of that
+/// name.
+std::span<const std::uint32_t> find_module(std::string_view name);
+
+Reflection reflect(std::span<const std::uint32_t> spirv);
+
+/// Bytes of all workgroup variables once the specialisation constants (by id) have these values.
+std::size_t shared_memory_bytes(std::span<const std::uint32_t> spirv,
+                                const std::map<std::uint32_t, std::uint32_t>& values);
+
+}  // namespace statescope::vulkan
