@@ -42,6 +42,22 @@ std::vector<float> subkeys(KeySource source, std::int64_t n, std::int64_t e, std
   return expand_headwise(keys, weight, k, activation);
 }
 
+/// The stored value with the largest product with `read`.
+std::int64_t nearest(const float* read, const float* stored, std::int64_t n, std::int64_t value_dim) {
+  std::int64_t best = -1;
+  double most = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    double dot = 0;
+    for (std::int64_t c = 0; c < value_dim; ++c)
+      dot += static_cast<double>(read[c]) * stored[i * value_dim + c];
+    if (best < 0 || dot > most) {
+      best = i;
+      most = dot;
+    }
+  }
+  return best;
+}
+
 }  // namespace
 
 std::string_view name(KeySource source) {
@@ -128,37 +144,41 @@ std::array<std::int64_t, kCosineBins> cosine_histogram(const std::vector<double>
   return counts;
 }
 
-double recall_at_1(Device& device, Rule rule, const Keys& keys, std::int64_t value_dim, std::uint64_t seed) {
-  const std::int64_t n = keys.pairs;
-  const std::int64_t width = keys.expansion * keys.key_dim;
+double recall_at_1(Device& device, Rule rule, std::span<const Keys> draws, std::int64_t value_dim,
+                   std::uint64_t seed) {
+  const Keys& first = draws.front();
+  const std::int64_t n = first.pairs;
+  const std::int64_t width = first.expansion * first.key_dim;
   Problem problem;
   problem.rule = rule;
+  problem.batch = problem.sequences = static_cast<std::int64_t>(draws.size());
   problem.seq_len = 2 * n;
-  problem.expansion = keys.expansion;
-  problem.key_dim = keys.key_dim;
+  problem.expansion = first.expansion;
+  problem.key_dim = first.key_dim;
   problem.value_dim = value_dim;
-  problem.scale = 1.0f / static_cast<float>(keys.expansion);
+  problem.scale = 1.0f / static_cast<float>(first.expansion);
 
   TensorSet inputs;
   for (Slot slot : kSlots) {
     if (is_input(slot) && takes_part(problem, slot))
       inputs[slot] = Tensor(DType::kF32, shape_of(problem, slot));
   }
-  const bool reads_write =
-      has_beta(rule);  // beta = 0 keeps a read token's key from the state; other rules need k = 0
-  const auto q = inputs[Slot::kQ].as<float>();
-  const auto k = inputs[Slot::kK].as<float>();
-  std::copy(keys.values.begin(), keys.values.end(), k.begin());
-  std::copy(keys.values.begin(), keys.values.end(), q.begin() + n * width);
-  if (reads_write) std::copy(keys.values.begin(), keys.values.end(), k.begin() + n * width);
-  if (has_beta(rule)) {
-    const auto beta = inputs[Slot::kBeta].as<float>();
-    std::fill(beta.begin(), beta.begin() + n * keys.expansion, 1.0f);
-  }
   Random random(seed);
-  std::vector<float> values = normals(n * value_dim, 1, random);
+  std::vector<float> values = normals(problem.batch * n * value_dim, 1, random);
   normalise(values, value_dim);
-  std::copy(values.begin(), values.end(), inputs[Slot::kV].as<float>().begin());
+  for (std::int64_t row = 0; row < problem.batch; ++row) {
+    const std::vector<float>& keys = draws[static_cast<std::size_t>(row)].values;
+    const std::int64_t writes = row * 2 * n, reads = writes + n;  // the row's first tokens
+    std::copy(keys.begin(), keys.end(), inputs[Slot::kK].as<float>().begin() + writes * width);
+    std::copy(keys.begin(), keys.end(), inputs[Slot::kQ].as<float>().begin() + reads * width);
+    std::copy_n(values.begin() + row * n * value_dim, n * value_dim,
+                inputs[Slot::kV].as<float>().begin() + writes * value_dim);
+    if (has_beta(rule)) {  // beta = 0 keeps a read token's key from the state, so the key may stay
+      std::copy(keys.begin(), keys.end(), inputs[Slot::kK].as<float>().begin() + reads * width);
+      std::fill_n(inputs[Slot::kBeta].as<float>().begin() + writes * first.expansion, n * first.expansion,
+                  1.0f);
+    }
+  }
 
   const auto execution = device.prepare(device.plan(problem));
   execution->upload(inputs);
@@ -166,37 +186,31 @@ double recall_at_1(Device& device, Rule rule, const Keys& keys, std::int64_t val
   execution->run();
   const Tensor o = convert(execution->download()[Slot::kO].view(), DType::kF32);
   std::int64_t right = 0;
-  for (std::int64_t j = 0; j < n; ++j) {
-    const float* read = o.as<float>().data() + (n + j) * value_dim;
-    std::int64_t best = -1;
-    double most = 0;
-    for (std::int64_t i = 0; i < n; ++i) {
-      double dot = 0;
-      for (std::int64_t c = 0; c < value_dim; ++c)
-        dot += static_cast<double>(read[c]) * values[i * value_dim + c];
-      if (best < 0 || dot > most) {
-        best = i;
-        most = dot;
-      }
+  for (std::int64_t row = 0; row < problem.batch; ++row) {
+    const float* stored = values.data() + row * n * value_dim;
+    for (std::int64_t j = 0; j < n; ++j) {
+      right += nearest(o.as<float>().data() + (row * 2 * n + n + j) * value_dim, stored, n, value_dim) == j;
     }
-    right += best == j;
   }
-  return static_cast<double>(right) / static_cast<double>(n);
+  return static_cast<double>(right) / static_cast<double>(problem.batch * n);
 }
 
-DilutionPoint measure_dilution(KeySource source, std::int64_t pairs, std::int64_t expansion,
-                               std::int64_t key_dim, int trials, std::uint64_t seed) {
-  DilutionPoint point{source, pairs, expansion, key_dim};
-  point.theory = independent_expectation(pairs, expansion, key_dim);
+DilutionPoint measure_dilution(Device& device, KeySource source, const DilutionOptions& o) {
+  DilutionPoint point{source, o.pairs, o.expansion, o.key_dim};
+  point.theory = independent_expectation(o.pairs, o.expansion, o.key_dim);
+  std::vector<Keys> draws;
   double squares = 0;
-  for (int trial = 0; trial < trials; ++trial) {
-    const Keys keys = make_keys(source, pairs, expansion, key_dim, seed + static_cast<std::uint64_t>(trial));
+  for (int trial = 0; trial < o.trials; ++trial) {
+    draws.push_back(
+        make_keys(source, o.pairs, o.expansion, o.key_dim, o.seed + static_cast<std::uint64_t>(trial)));
     double mean = 0;
-    for (double x : interference(gram_matrix(keys), pairs)) mean += x / static_cast<double>(pairs);
-    point.interference += mean / trials;
-    squares += mean * mean / trials;
+    for (double x : interference(gram_matrix(draws.back()), o.pairs))
+      mean += x / static_cast<double>(o.pairs);
+    point.interference += mean / o.trials;
+    squares += mean * mean / o.trials;
   }
   point.interference_spread = std::sqrt(std::max(0.0, squares - point.interference * point.interference));
+  point.recall = recall_at_1(device, o.rule, draws, o.value_dim, o.seed);
   return point;
 }
 

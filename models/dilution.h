@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -54,8 +55,10 @@ std::array<std::int64_t, kCosineBins> cosine_histogram(const std::vector<double>
 
 /// Runs the recurrence on the device: n tokens write (g = 0, beta = 1) random values, n tokens read with the
 /// same keys and leave the state alone (g = 0, beta = 0; rules without beta: k = 0). The share of j with
-/// argmax_i <o_j, v_i> == j. Throws what Device::plan throws.
-double recall_at_1(Device& device, Rule rule, const Keys& keys, std::int64_t value_dim, std::uint64_t seed);
+/// argmax_i <o_j, v_i> == j, over all `draws`, which are batch rows of one run and have the same sizes.
+/// Throws what Device::plan throws.
+double recall_at_1(Device& device, Rule rule, std::span<const Keys> draws, std::int64_t value_dim,
+                   std::uint64_t seed);
 
 /// One point of the dilution curves, the mean over `trials` draws of keys.
 struct DilutionPoint {
@@ -64,9 +67,15 @@ struct DilutionPoint {
   double interference = 0;         ///< mean of I_j, measured on the keys
   double interference_spread = 0;  ///< standard deviation over the trials
   double theory = 0;               ///< independent_expectation(): of independent keys only
-  double recall = -1;              ///< -1: not run
+  double recall = 0;
 };
-DilutionPoint measure_dilution(KeySource source, std::int64_t pairs, std::int64_t expansion,
-                               std::int64_t key_dim, int trials, std::uint64_t seed);
+/// What is drawn and stored.
+struct DilutionOptions {
+  std::int64_t pairs = 256, expansion = 1, key_dim = 64, value_dim = 64;
+  Rule rule = Rule::kLinear;  ///< of the recall run
+  int trials = 4;
+  std::uint64_t seed = 1;
+};
+DilutionPoint measure_dilution(Device& device, KeySource source, const DilutionOptions& options);
 
 }  // namespace statescope

@@ -30,12 +30,4 @@ std::vector<float> expand_headwise(std::span<const float> keys, std::span<const 
   return expanded;
 }
 
-double headwise_parameter_ratio(std::int64_t expansion, std::int64_t heads) {
-  return expansion == 1 ? 1 : 1 + static_cast<double>(expansion) / static_cast<double>(heads);
-}
-
-double naive_parameter_ratio(std::int64_t expansion) {
-  return static_cast<double>(expansion);
-}
-
 }  // namespace statescope

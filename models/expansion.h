@@ -15,9 +15,4 @@ namespace statescope {
 std::vector<float> expand_headwise(std::span<const float> keys, std::span<const float> weight,
                                    std::int64_t key_dim, Activation activation);
 
-/// Parameters of W_q (or W_k) with its expansion over those without (table 1): 1 + E / H head-wise, E naive,
-/// where every head's projection grows E-fold. At E = 1 neither adds anything.
-double headwise_parameter_ratio(std::int64_t expansion, std::int64_t heads);
-double naive_parameter_ratio(std::int64_t expansion);
-
 }  // namespace statescope

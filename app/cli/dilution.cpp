@@ -24,21 +24,14 @@ struct Options {
   bool json = false;
 };
 
-/// Mean recall over the same draws of keys whose interference was measured.
-void add_recall(DilutionPoint& point, Device& device, const Options& options, std::int64_t value_dim) {
-  double sum = 0;
-  for (std::int64_t trial = 0; trial < options.trials; ++trial) {
-    const auto seed = static_cast<std::uint64_t>(options.seed + trial);
-    const Keys keys = make_keys(point.source, point.pairs, point.expansion, point.key_dim, seed);
-    sum += recall_at_1(device, parse_rule(options.rule), keys, value_dim, seed);
-  }
-  point.recall = sum / static_cast<double>(options.trials);
-}
-
 std::vector<DilutionPoint> generated(Device& device, const Options& options, const Watch& job) {
   const std::int64_t dim = device.info().hardware ? 128 : 64;
-  const std::int64_t key_dim = options.key_dim > 0 ? options.key_dim : dim;
-  const std::int64_t value_dim = options.value_dim > 0 ? options.value_dim : dim;
+  DilutionOptions what;
+  what.key_dim = options.key_dim > 0 ? options.key_dim : dim;
+  what.value_dim = options.value_dim > 0 ? options.value_dim : dim;
+  what.rule = parse_rule(options.rule);
+  what.trials = static_cast<int>(options.trials);
+  what.seed = static_cast<std::uint64_t>(options.seed);
   std::vector<DilutionPoint> points;
   for (KeySource source : kKeySources) {
     for (std::int64_t pairs : parse_numbers(options.pairs, "--pairs")) {
@@ -46,11 +39,9 @@ std::vector<DilutionPoint> generated(Device& device, const Options& options, con
         job.check();
         job.say(std::string(name(source)) + " keys, n " + std::to_string(pairs) + ", E " +
                 std::to_string(expansion));
-        DilutionPoint point =
-            measure_dilution(source, pairs, expansion, key_dim, static_cast<int>(options.trials),
-                             static_cast<std::uint64_t>(options.seed));
-        add_recall(point, device, options, value_dim);
-        points.push_back(point);
+        what.pairs = pairs;
+        what.expansion = expansion;
+        points.push_back(measure_dilution(device, source, what));
       }
     }
   }
@@ -120,8 +111,8 @@ int captured_keys(Device& device, const Options& options) {
     double mean = 0;
     for (double x : interference(gram_matrix(keys), pairs)) mean += x / static_cast<double>(pairs);
     const double recall =
-        recall_at_1(device, parse_rule(options.rule), keys, options.value_dim > 0 ? options.value_dim : 64,
-                    static_cast<std::uint64_t>(options.seed));
+        recall_at_1(device, parse_rule(options.rule), {&keys, 1},
+                    options.value_dim > 0 ? options.value_dim : 64, static_cast<std::uint64_t>(options.seed));
     const double expected = independent_expectation(pairs, keys.expansion, keys.key_dim);
     table.add({"file", std::to_string(pairs), std::to_string(keys.expansion), std::to_string(keys.key_dim),
                fixed(mean, 3), fixed(expected, 3), percent(recall)});

@@ -4,6 +4,7 @@
 
 #include "app/cli/command.h"
 #include "app/cli/sizes.h"
+#include "app/cli/sweep_report.h"
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
 #include "profiler/export.h"
@@ -76,24 +77,35 @@ void print(const SweepResult& result) {
   table.print(std::cout);
 }
 
-void write_files(const SweepResult& result, const std::filesystem::path& directory) {
+/// All three are made before the first is written.
+void write_files(const SweepResult& result, const std::string& report,
+                 const std::filesystem::path& directory) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error) throw Error(ErrorKind::kDevice, directory.string() + ": cannot be made, " + error.message());
   write_text(directory / "sweep.json", sweep_document(result).dump(2) + "\n");
   write_text(directory / "sweep.csv", sweep_csv(result));
+  write_text(directory / "report.html", report);
 }
 
 int sweep_command(const Options& options) {
   const SweepOptions what = what_of(options);
-  const SweepResult result = sweep(open_devices(options.sizes.device), what, watch());
+  const Watch job = watch();
+  const auto devices = open_devices(options.sizes.device);
+  const SweepResult result = sweep(devices, what, job);
   clear_progress();
   if (options.json) {
     std::cout << sweep_document(result).dump(2) << "\n";
   } else {
     print(result);
   }
-  if (!options.output.empty()) write_files(result, options.output);
+  std::cout.flush();
+  if (!options.output.empty()) {
+    write_files(result, report_html(report_inputs(result, *devices.front(), what.expansions, job)),
+                options.output);
+    clear_progress();
+    if (!options.json) std::cout << "\nwrote " << options.output << "/{report.html,sweep.json,sweep.csv}\n";
+  }
   return exit_code(result);
 }
 
