@@ -9,21 +9,12 @@
 
 #include "profiler/build_info.h"
 #include "profiler/published.h"
+#include "profiler/runtime_fields.h"
 
 namespace statescope {
 namespace {
 
 using nlohmann::json;
-
-std::string hex(const std::array<std::uint8_t, 16>& uuid) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  for (std::uint8_t byte : uuid) {
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
-  }
-  return text;
-}
 
 /// JSON has no infinity: an error of an output with NaN in it is null.
 json finite(double x) {
@@ -36,17 +27,12 @@ json optional_json(const std::optional<T>& x) {
 }
 
 json to_json(const Launch& launch, const Spread* seconds) {
-  json j{{"kernel", launch.kernel},
-         {"workgroups", launch.workgroups},
-         {"workgroup_size", launch.workgroup_size},
-         {"shared_memory_bytes", launch.shared_memory_bytes},
-         {"reported_shared_memory_bytes", optional_json(launch.reported_shared_memory_bytes)},
-         {"registers", optional_json(launch.registers)},
-         {"spill_bytes", optional_json(launch.spill_bytes)},
-         {"occupancy", optional_json(launch.occupancy)}};
+  json j = json_fields::write(launch);
   if (seconds) j["seconds"] = to_json(*seconds);
   return j;
 }
+
+}  // namespace
 
 std::string csv_field(const std::string& text) {
   if (text.find_first_of(",\"\n") == std::string::npos) return text;
@@ -58,60 +44,21 @@ std::string csv_field(const std::string& text) {
   return quoted + '"';
 }
 
-}  // namespace
-
 json document(std::string_view schema) {
   return {{"schema", schema}, {"version", version()}, {"commit", commit()}};
 }
 
-json to_json(const DeviceLimits& l) {
-  return {{"shared_memory_per_workgroup_bytes", l.shared_memory_per_workgroup},
-          {"shared_memory_per_multiprocessor_bytes", l.shared_memory_per_multiprocessor},
-          {"max_workgroup_size", l.max_workgroup_size},
-          {"subgroup_min", l.subgroup_min},
-          {"subgroup_max", l.subgroup_max},
-          {"max_threads_per_multiprocessor", l.max_threads_per_multiprocessor},
-          {"multiprocessors", l.multiprocessors},
-          {"registers_per_multiprocessor", l.registers_per_multiprocessor},
-          {"compute_capability", l.compute_capability},
-          {"storage_16bit", l.storage_16bit},
-          {"subgroup_shuffle", l.subgroup_shuffle},
-          {"subgroup_arithmetic", l.subgroup_arithmetic},
-          {"subgroup_clustered", l.subgroup_clustered},
-          {"cooperative_matrix_f16", l.cooperative_matrix_f16},
-          {"cooperative_matrix_bf16", l.cooperative_matrix_bf16}};
+json to_json(const DeviceLimits& limits) {
+  return json_fields::write(limits);
 }
-
 json to_json(const DeviceInfo& info) {
-  return {{"name", info.name},     {"api", name(info.api)},         {"description", info.description},
-          {"driver", info.driver}, {"hardware", info.hardware},     {"uuid", hex(info.uuid)},
-          {"notes", info.notes},   {"limits", to_json(info.limits)}};
+  return json_fields::write(info);
 }
-
-json to_json(const Problem& p) {
-  return {{"rule", name(p.rule)},
-          {"pass", name(p.pass)},
-          {"division", name(p.division)},
-          {"form", name(p.form)},
-          {"series", name(p.series)},
-          {"dtype", name(p.dtype)},
-          {"batch", p.batch},
-          {"seq_len", p.seq_len},
-          {"heads", p.heads},
-          {"qk_heads", p.qk_heads},
-          {"expansion", p.expansion},
-          {"key_dim", p.key_dim},
-          {"value_dim", p.value_dim},
-          {"sequences", p.sequences},
-          {"packed", p.packed},
-          {"initial_state", p.initial_state},
-          {"scale", p.scale}};
+json to_json(const Problem& problem) {
+  return json_fields::write(problem);
 }
-
-json to_json(const Ceilings& c) {
-  return {{"copy_bytes_per_second", c.copy_bytes_per_second},
-          {"f32_flop_per_second", c.f32_flop_per_second},
-          {"matrix_flop_per_second", c.matrix_flop_per_second}};
+json to_json(const Ceilings& ceilings) {
+  return json_fields::write(ceilings);
 }
 
 json to_json(const Spread& s) {

@@ -35,6 +35,9 @@ nlohmann::json sweep_document(const SweepResult& result);
 /// One line a row, units in the column names.
 std::string sweep_csv(const SweepResult& result);
 
+/// In quotes where it needs them.
+std::string csv_field(const std::string& text);
+
 /// Writes text by the rule of write_file_atomically().
 void write_text(const std::filesystem::path& path, const std::string& text);
 

@@ -12,7 +12,7 @@
 #include <cmath>
 #include <concepts>
 #include <cstdint>
-#include <limits>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -72,14 +72,22 @@ inline void parse_name(const std::string& text, Series& value) {
 inline void parse_name(const std::string& text, DType& value) {
   value = parse_dtype(text);
 }
-inline void parse_name(const std::string& text, Api& value) {
-  for (const Api api : {Api::kCpu, Api::kVulkan, Api::kCuda}) {
-    if (text == name(api)) {
-      value = api;
+/// For enumerations without a parse function of their own.
+template <typename E>
+void parse_one_of(const std::string& text, E& value, std::initializer_list<E> all) {
+  std::string wanted;
+  for (const E one : all) {
+    if (text == name(one)) {
+      value = one;
       return;
     }
+    wanted += wanted.empty() ? "" : ", ";
+    wanted += name(one);
   }
-  throw Error(ErrorKind::kUsage, "found '" + text + "', wanted cpu, vulkan or cuda");
+  throw Error(ErrorKind::kUsage, "found '" + text + "', wanted one of " + wanted);
+}
+inline void parse_name(const std::string& text, Api& value) {
+  parse_one_of(text, value, {Api::kCpu, Api::kVulkan, Api::kCuda});
 }
 
 /// Sixteen bytes are 32 hexadecimal digits in a file.

@@ -46,7 +46,7 @@ Histogram histogram_of(const std::vector<double>& sample, std::size_t bins) {
 MedianInterval median_interval(const std::vector<double>& in_order) {
   constexpr double kMiss = 1e-3;
   constexpr std::size_t kParts = 8;
-  constexpr std::size_t kSmallestPart = 4;  // the median of fewer is mostly noise
+  constexpr std::size_t kSmallestPart = 8;  // the median of fewer is mostly noise
   if (in_order.empty()) return {};
   std::vector<double> sorted = in_order;
   std::ranges::sort(sorted);
