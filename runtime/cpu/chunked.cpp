@@ -54,10 +54,9 @@ SubheadGradients backward(const Subhead& x, std::int64_t chunk) {
 
   SubheadGradients y(x);
   y.dh0 = x.dht;
-  for (auto c = static_cast<std::int64_t>(states.size()) - 2; c >= 0; --c) {
+  for (auto c = static_cast<std::int64_t>(states.size()) - 2; c >= 0; --c) {  // the last state is ht
     const std::int64_t first = c * chunk, tokens = std::min(chunk, x.tokens - first);
-    chunk_rule(x.rule).backward(chunk_of(x, first, tokens), states[c], states[c + 1], y.dh0,
-                                chunk_of(y, first, tokens));
+    chunk_rule(x.rule).backward(chunk_of(x, first, tokens), states[c], y.dh0, chunk_of(y, first, tokens));
   }
   return y;
 }

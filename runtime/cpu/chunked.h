@@ -30,7 +30,7 @@ struct ChunkRule {
   /// Adds the chunk's outputs to o; S enters as the state before the chunk and leaves as S+.
   void (*forward)(const Chunk& x, View S, View o);
   /// dS enters as D and leaves as dS.
-  void (*backward)(const Chunk& x, ConstView S, ConstView S_after, View dS, const ChunkGradients& y);
+  void (*backward)(const Chunk& x, ConstView S, View dS, const ChunkGradients& y);
 };
 
 extern const ChunkRule kLinearChunk;  // linear and ssd
@@ -50,14 +50,24 @@ struct ScalarDecay {
 /// diag(factors) M
 Matrix scaled_rows(const std::vector<double>& factors, ConstView m);
 
+/// What the loss gains along each way through the chunk that the gates lie on. Token t's gate lies on every
+/// way that crosses from before t to t or later, and d e^g = e^g dg, so
+///   dg_t = through + sum_{i>=t} from_before_i + sum_{j<t} to_after_j + sum_{j<t<=i} pairs_ij
+/// Nothing cancels in these sums. (The common form dγ_i = q_i . dq_i - k_i . dk_i, summed over i >= t, is the
+/// same but takes large terms from each other: a strong gate's gradient drowns in their rounding.)
+struct Ways {
+  double through;                   // S to S+: e^{γ_C} <S, D>
+  std::vector<double> from_before;  // S to token i
+  std::vector<double> to_after;     // token j to S+
+  Matrix pairs;                     // token j to token i, j < i
+};
+void add_gate_gradient(const Ways& ways, View dg);
+
 /// The part that ssd and gated_delta share, for any U in the place of V:
 ///   O = scale (Q e^γ) S + P U,  P = scale Q K^T ∘ Γ,  S+ = e^{γ_C} S + (K e^{γ_C - γ})^T U
 void scalar_decay_forward(const Chunk& x, const ScalarDecay& decay, ConstView u, View S, View o);
-/// Its gradients: dq, dk and du are added to, dS goes from D to dS; returns dγ.
-std::vector<double> scalar_decay_backward(const Chunk& x, const ScalarDecay& decay, ConstView u, ConstView S,
-                                          ConstView S_after, View dS, View dq, View dk, View du);
-
-/// γ_i holds every g_t with t <= i, so dg_t = sum of dγ_i over i >= t; column by column.
-void add_gate_gradient(ConstView d_gamma, View dg);
+/// Its gradients: dq, dk and du are added to, dS goes from D to dS.
+Ways scalar_decay_backward(const Chunk& x, const ScalarDecay& decay, ConstView u, ConstView S, View dS,
+                           View dq, View dk, View du);
 
 }  // namespace statescope::cpu

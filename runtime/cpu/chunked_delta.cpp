@@ -58,13 +58,13 @@ void forward(const Chunk& x, View S, View o) {
   scalar_decay_forward(x, c.decay, c.U, S, o);
 }
 
-void backward(const Chunk& x, ConstView S, ConstView S_after, View dS, const ChunkGradients& y) {
-  const std::int64_t tokens = x.tokens();
+void backward(const Chunk& x, ConstView S, View dS, const ChunkGradients& y) {
+  const std::int64_t tokens = x.tokens(), channels = x.k.cols;
   const Corrections c(x, S);
 
-  // Through O and S+, as ssd: dU, and parts of dQ, dK, dS, dγ.
+  // Through O and S+, as ssd: dU, and parts of dQ, dK, dS and of the ways that the gates lie on.
   Matrix dU(tokens, x.v.cols);
-  std::vector<double> d_gamma = scalar_decay_backward(x, c.decay, c.U, S, S_after, dS, y.dq, y.dk, dU);
+  Ways ways = scalar_decay_backward(x, c.decay, c.U, S, dS, y.dq, y.dk, dU);
 
   // U = A W, W = diag(beta) R:  dW = A^T dU,  dR = diag(beta) dW = dV
   Matrix dW(tokens, x.v.cols);
@@ -79,30 +79,27 @@ void backward(const Chunk& x, ConstView S, ConstView S_after, View dS, const Chu
   add_ab(-1, c.G, c.U, r);
   for (std::int64_t i = 0; i < tokens; ++i) y.dbeta(i, 0) += dot(dW.row(i), r.row(i), r.cols);
 
-  // The gradient of K K^T:  N = diag(beta) dL ∘ Γ = -tril(dR U^T, -1) ∘ Γ
+  // R = V - e^γ ∘ (K S):  dK -= e^γ ∘ (dR S^T)
+  Matrix dk_before(tokens, channels);
+  add_abt(-1, dR, S, dk_before);
+  multiply_rows(dk_before, c.decay.from_start.data());
+  add(1, dk_before, y.dk);
+
+  // The gradient of K K^T through L:  N = diag(beta) dL ∘ Γ = -tril(dR U^T, -1) ∘ Γ;  dK += N K + N^T K
   Matrix N(tokens, tokens);
   for (std::int64_t i = 0; i < tokens; ++i) {
-    for (std::int64_t j = 0; j < i; ++j) {
+    for (std::int64_t j = 0; j < i; ++j)
       N(i, j) = -c.decay.between(i, j) * dot(dR.row(i), c.U.row(j), dR.cols);
-    }
   }
-  // k_i in the place of a query (rows of G, and K S in R):  dK_row = N K - e^γ ∘ (dR S^T)
-  Matrix dk_row(tokens, x.k.cols);
-  add_abt(-1, dR, S, dk_row);
-  multiply_rows(dk_row, c.decay.from_start.data());
-  add_ab(1, N, x.k, dk_row);
-  // k_j in the place of a key (columns of G):  dK_column = N^T K
-  Matrix dk_column(tokens, x.k.cols);
-  add_atb(1, N, x.k, dk_column);
-  add(1, dk_row, y.dk);
-  add(1, dk_column, y.dk);
+  add_ab(1, N, x.k, y.dk);
+  add_atb(1, N, x.k, y.dk);
 
-  // e^{γ_i} comes with the k_i of a row, e^{-γ_j} with the k_j of a column:
-  // dγ_i += k_i . dk_row_i - k_i . dk_column_i
+  // The same two terms as ways: e^{γ_i} takes S to the correction of token i, Γ_ij that of j to that of i.
   for (std::int64_t i = 0; i < tokens; ++i) {
-    d_gamma[i] += dot(x.k.row(i), dk_row.row(i), x.k.cols) - dot(x.k.row(i), dk_column.row(i), x.k.cols);
+    ways.from_before[i] += dot(x.k.row(i), dk_before.row(i), channels);
+    for (std::int64_t j = 0; j < i; ++j) ways.pairs(i, j) += N(i, j) * dot(x.k.row(i), x.k.row(j), channels);
   }
-  add_gate_gradient({d_gamma.data(), tokens, 1, 1}, y.dg);
+  add_gate_gradient(ways, y.dg);
 
   // dS -= (K e^γ)^T dR
   add_atb(-1, scaled_rows(c.decay.from_start, x.k), dR, dS);

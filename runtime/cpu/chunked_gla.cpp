@@ -102,7 +102,7 @@ void scores_backward(const Chunk& x, const Matrix& gamma, const Matrix& M, View 
     add(1, decayed_to(column_pivot, gamma_here, dk_here), rows_of(dk, first, rows));
 
     for (std::int64_t i = first; i < end; ++i) {
-      for (std::int64_t j = first; j <= i; ++j) {
+      for (std::int64_t j = first; j < i; ++j) {
         for (std::int64_t c = 0; c < channels; ++c) {
           const double weight = M(i, j) * std::exp(gamma(i, c) - gamma(j, c));
           dq(i, c) += weight * x.k(j, c);
@@ -123,7 +123,7 @@ void forward(const Chunk& x, View S, View o) {
   add_atb(1, decay.to_end(x.k), x.v, S);
 }
 
-void backward(const Chunk& x, ConstView S, ConstView S_after, View dS, const ChunkGradients& y) {
+void backward(const Chunk& x, ConstView S, View dS, const ChunkGradients& y) {
   const std::int64_t tokens = x.tokens(), channels = x.q.cols;
   const ChannelDecay decay(x);
   const ConstView D = dS;
@@ -135,28 +135,43 @@ void backward(const Chunk& x, ConstView S, ConstView S_after, View dS, const Chu
     for (std::int64_t j = i + 1; j < tokens; ++j) M(i, j) = 0;
   }
 
-  // dQ = scale e^γ ∘ (dO S^T) + [M through P]
-  Matrix dq_state(tokens, channels);
-  add_abt(x.scale, x.d_o, S, dq_state);
-  add(1, decay.from_start(dq_state), y.dq);
-  // dK = e^{γ_C - γ} ∘ (V D^T) + [M through P]
-  Matrix dk_state(tokens, channels);
-  add_abt(1, x.v, D, dk_state);
-  add(1, decay.to_end(dk_state), y.dk);
-  scores_backward(x, decay.gamma, M, y.dq, y.dk);
+  // dQ, dK from S and S+:  e^γ ∘ scale (dO S^T),  e^{γ_C - γ} ∘ (V D^T)
+  Matrix dq_before(tokens, channels), dk_after(tokens, channels);
+  add_abt(x.scale, x.d_o, S, dq_before);
+  add_abt(1, x.v, D, dk_after);
+  dq_before = decay.from_start(dq_before);
+  dk_after = decay.to_end(dk_after);
+  // dQ, dK from the other tokens, and from the token itself:  diag(M) K,  diag(M) Q
+  Matrix dq_pairs(tokens, channels), dk_pairs(tokens, channels);
+  scores_backward(x, decay.gamma, M, dq_pairs, dk_pairs);
+  for (std::int64_t i = 0; i < tokens; ++i) {
+    for (std::int64_t c = 0; c < channels; ++c) {
+      y.dq(i, c) += dq_before(i, c) + dq_pairs(i, c) + M(i, i) * x.k(i, c);
+      y.dk(i, c) += dk_after(i, c) + dk_pairs(i, c) + M(i, i) * x.q(i, c);
+    }
+  }
 
   // dV = P^T dO + (K ∘ e^{γ_C - γ}) D
   add_atb(1, scores(x, decay.gamma), x.d_o, y.dv);
   add_ab(1, decay.to_end(x.k), D, y.dv);
 
-  // dγ_i = q_i ∘ dq_i - k_i ∘ dk_i + [i = C] rowsum(S+ ∘ D), as in the scalar case but a channel at a time
-  Matrix d_gamma(tokens, channels);
-  for (std::int64_t i = 0; i < tokens; ++i) {
-    for (std::int64_t c = 0; c < channels; ++c)
-      d_gamma(i, c) = x.q(i, c) * y.dq(i, c) - x.k(i, c) * y.dk(i, c);
+  // Channel by channel, the ways that token t's gate lies on (chunked.h):
+  //   dg_t = e^{γ_C} rowsum(S ∘ D) + sum_{j<t} k_j ∘ dk_after_j
+  //        + sum_{i>=t} [ q_i ∘ dq_before_i + q_i ∘ dq_pairs_i - k_i ∘ dk_pairs_i ]
+  // Pairs that cross t are all pairs that end at t or later less those that start there; [C, C, K] of them
+  // are too many to sum one by one.
+  for (std::int64_t c = 0; c < channels; ++c) {
+    double before_t = decay.whole[c] * dot(S.row(c), D.row(c), D.cols);
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      y.dg(t, c) += before_t;
+      before_t += x.k(t, c) * dk_after(t, c);
+    }
+    double from_t = 0;
+    for (std::int64_t t = tokens - 1; t >= 0; --t) {
+      from_t += x.q(t, c) * (dq_before(t, c) + dq_pairs(t, c)) - x.k(t, c) * dk_pairs(t, c);
+      y.dg(t, c) += from_t;
+    }
   }
-  for (std::int64_t c = 0; c < channels; ++c) d_gamma(tokens - 1, c) += dot(S_after.row(c), D.row(c), D.cols);
-  add_gate_gradient(d_gamma, y.dg);
 
   // dS = diag(e^{γ_C}) D + scale (Q ∘ e^γ)^T dO
   multiply_rows(dS, decay.whole.data());

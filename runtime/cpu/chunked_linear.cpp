@@ -27,10 +27,17 @@ Matrix scaled_rows(const std::vector<double>& factors, ConstView m) {
   return scaled;
 }
 
-void add_gate_gradient(ConstView d_gamma, View dg) {
-  std::vector<double> sum(dg.cols);
-  for (std::int64_t t = dg.rows - 1; t >= 0; --t) {
-    for (std::int64_t c = 0; c < dg.cols; ++c) dg(t, c) += sum[c] += d_gamma(t, c);
+void add_gate_gradient(const Ways& ways, View dg) {
+  const std::int64_t tokens = dg.rows;
+  double from_before = 0, to_after = 0;
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    dg(t, 0) += ways.through + to_after;
+    to_after += ways.to_after[t];
+  }
+  for (std::int64_t t = tokens - 1; t >= 0; --t) dg(t, 0) += from_before += ways.from_before[t];
+  for (std::int64_t i = 0; i < tokens; ++i) {
+    double before_t = 0;
+    for (std::int64_t t = 1; t <= i; ++t) dg(t, 0) += before_t += ways.pairs(i, t - 1);
   }
 }
 
@@ -58,45 +65,44 @@ void scalar_decay_forward(const Chunk& x, const ScalarDecay& decay, ConstView u,
   add_atb(1, scaled_rows(decay.to_end, x.k), u, S);
 }
 
-std::vector<double> scalar_decay_backward(const Chunk& x, const ScalarDecay& decay, ConstView u, ConstView S,
-                                          ConstView S_after, View dS, View dq, View dk, View du) {
-  const std::int64_t tokens = x.tokens();
+Ways scalar_decay_backward(const Chunk& x, const ScalarDecay& decay, ConstView u, ConstView S, View dS,
+                           View dq, View dk, View du) {
+  const std::int64_t tokens = x.tokens(), channels = x.q.cols;
   const ConstView D = dS;
   const Matrix P = decayed_product(x.scale, x.q, x.k, decay.between);
   const Matrix M = decayed_product(x.scale, x.d_o, u, decay.between);  // gradient of Q K^T
 
-  // dQ = scale e^γ (dO S^T) + M K
-  Matrix from_state(tokens, x.q.cols);
-  add_abt(x.scale, x.d_o, S, from_state);
-  multiply_rows(from_state, decay.from_start.data());
-  Matrix dq_here(from_state);
-  add_ab(1, M, x.k, dq_here);
+  // dQ = e^γ scale (dO S^T) + M K
+  Matrix dq_before(tokens, channels);
+  add_abt(x.scale, x.d_o, S, dq_before);
+  multiply_rows(dq_before, decay.from_start.data());
+  add(1, dq_before, dq);
+  add_ab(1, M, x.k, dq);
 
-  // dK = M^T Q + e^{γ_C - γ} (U D^T)
-  Matrix dk_here(tokens, x.k.cols);
-  add_abt(1, u, D, dk_here);
-  multiply_rows(dk_here, decay.to_end.data());
-  add_atb(1, M, x.q, dk_here);
+  // dK = e^{γ_C - γ} (U D^T) + M^T Q
+  Matrix dk_after(tokens, channels);
+  add_abt(1, u, D, dk_after);
+  multiply_rows(dk_after, decay.to_end.data());
+  add(1, dk_after, dk);
+  add_atb(1, M, x.q, dk);
 
   // dU = P^T dO + (K e^{γ_C - γ}) D
   add_atb(1, P, x.d_o, du);
   add_ab(1, scaled_rows(decay.to_end, x.k), D, du);
 
-  // Every e^{γ_i} multiplies a q_i and every e^{-γ_j} a k_j, γ_C alone multiplies all of S+:
-  // dγ_i = q_i . dq_i - k_i . dk_i + [i = C] <S+, D>
-  std::vector<double> d_gamma(tokens);
+  // Each way's gain is its term of <O, dO> + <S+, D>.
+  Ways ways{decay.whole * inner(S, D), std::vector<double>(tokens), std::vector<double>(tokens),
+            Matrix(tokens, tokens)};
   for (std::int64_t i = 0; i < tokens; ++i) {
-    d_gamma[i] = dot(x.q.row(i), dq_here.row(i), x.q.cols) - dot(x.k.row(i), dk_here.row(i), x.k.cols);
+    ways.from_before[i] = dot(x.q.row(i), dq_before.row(i), channels);
+    ways.to_after[i] = dot(x.k.row(i), dk_after.row(i), channels);
+    for (std::int64_t j = 0; j < i; ++j) ways.pairs(i, j) = M(i, j) * dot(x.q.row(i), x.k.row(j), channels);
   }
-  d_gamma.back() += inner(S_after, D);
-
-  add(1, dq_here, dq);
-  add(1, dk_here, dk);
 
   // dS = e^{γ_C} D + scale (Q e^γ)^T dO
   multiply(dS, decay.whole);
   add_atb(x.scale, scaled_rows(decay.from_start, x.q), x.d_o, dS);
-  return d_gamma;
+  return ways;
 }
 
 namespace {
@@ -105,10 +111,9 @@ void forward(const Chunk& x, View S, View o) {
   scalar_decay_forward(x, ScalarDecay(x), x.v, S, o);
 }
 
-void backward(const Chunk& x, ConstView S, ConstView S_after, View dS, const ChunkGradients& y) {
-  const std::vector<double> d_gamma =
-      scalar_decay_backward(x, ScalarDecay(x), x.v, S, S_after, dS, y.dq, y.dk, y.dv);
-  if (y.dg.rows > 0) add_gate_gradient({d_gamma.data(), x.tokens(), 1, 1}, y.dg);
+void backward(const Chunk& x, ConstView S, View dS, const ChunkGradients& y) {
+  const Ways ways = scalar_decay_backward(x, ScalarDecay(x), x.v, S, dS, y.dq, y.dk, y.dv);
+  if (y.dg.rows > 0) add_gate_gradient(ways, y.dg);
 }
 
 }  // namespace
