@@ -57,6 +57,7 @@ DeviceInfo describe_device(int index, const cudaDeviceProp& properties) {
   info.description = properties.name;
   info.driver = driver_description();
   info.hardware = true;
+  info.clock = "CUDA events, counted from one that the host waited for";
   static_assert(sizeof(properties.uuid.bytes) == sizeof(info.uuid));
   std::memcpy(info.uuid.data(), properties.uuid.bytes, sizeof(properties.uuid.bytes));
   DeviceLimits& limits = info.limits;
@@ -95,6 +96,11 @@ class CudaDevice final : public Device {
   std::unique_ptr<Execution> prepare(const Plan& plan, int input_sets) override {
     check(cudaSetDevice(index_), "selecting " + info_.name);
     return make_execution(plan, index_, input_sets);
+  }
+
+  std::vector<CompiledKernel> compile(const Plan& plan) override {
+    check(cudaSetDevice(index_), "selecting " + info_.name);
+    return cuda::compile(plan);
   }
 
   Ceilings measure_ceilings() override {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <utility>
 
 #include <statescope/error.h>
@@ -223,10 +224,17 @@ class CudaExecution final : public Execution {
   std::vector<RunTime> time(int count) override {
     select();
     const std::size_t launches = kernels_.size(), stride = launches + 1;
-    Events events(static_cast<std::size_t>(count) * stride);
+    Events events(static_cast<std::size_t>(count) * stride + 1);
     for (const std::vector<Enqueue>& set : enqueues_) {  // warm-up
       for (const Enqueue& enqueue : set) enqueue(stream_.get());
     }
+    // The last event places the device's clock on the host's.
+    const std::size_t origin = static_cast<std::size_t>(count) * stride;
+    check(cudaEventRecord(events[origin], stream_.get()), "recording an event");
+    stream_.wait("warming up " + std::string(plan_.variant->name));
+    const double host_origin =
+        std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+
     // The device waits until the queue is full, so that runs follow each other without the host.
     constexpr std::uint64_t kHostNanosecondsPerLaunch = 8000, kLongestHold = 20'000'000;
     enqueue_hold(stream_.get(), std::min(kLongestHold, kHostNanosecondsPerLaunch * count * stride));
@@ -246,6 +254,7 @@ class CudaExecution final : public Execution {
       time.total = events.seconds(first, first + launches);
       for (std::size_t i = 0; i < launches; ++i) {
         time.launches.push_back(events.seconds(first + i, first + i + 1));
+        time.begins.push_back(host_origin + events.seconds(origin, first + i));
       }
       times.push_back(std::move(time));
     }
@@ -394,6 +403,26 @@ Plan make_plan(const Problem& problem, const DeviceInfo& device) {
     plan.launches.push_back(std::move(launch));
   }
   return plan;
+}
+
+std::vector<CompiledKernel> compile(const Plan& plan) {
+  std::vector<CompiledKernel> compiled;
+  for (const KernelLaunch& kernel : implementation_of(*plan.variant).launches(plan.problem, plan.geometry)) {
+    cudaFuncAttributes attributes{};
+    check(cudaFuncGetAttributes(&attributes, kernel.function), "loading kernel " + kernel.name);
+    CompiledKernel& one = compiled.emplace_back();
+    one.kernel = kernel.name;
+    one.statistics = {{"registers", static_cast<double>(attributes.numRegs)},
+                      {"local memory bytes", static_cast<double>(attributes.localSizeBytes)},
+                      {"static shared memory bytes", static_cast<double>(attributes.sharedSizeBytes)},
+                      {"constant memory bytes", static_cast<double>(attributes.constSizeBytes)},
+                      {"most threads a block", static_cast<double>(attributes.maxThreadsPerBlock)},
+                      {"binary version", static_cast<double>(attributes.binaryVersion)}};
+    const char* symbol = nullptr;
+    check(cudaFuncGetName(&symbol, kernel.function), "asking for the symbol of " + kernel.name);
+    one.symbol = symbol;
+  }
+  return compiled;
 }
 
 std::unique_ptr<Execution> make_execution(const Plan& plan, int device_index, int input_sets) {

@@ -11,6 +11,9 @@ namespace statescope::cuda {
 /// Picks the variant and asks the compiled kernels for registers, shared memory and occupancy.
 Plan make_plan(const Problem& problem, const DeviceInfo& device);
 
+/// What the compiler made of each launch of a plan.
+std::vector<CompiledKernel> compile(const Plan& plan);
+
 std::unique_ptr<Execution> make_execution(const Plan& plan, int device_index, int input_sets);
 
 }  // namespace statescope::cuda

@@ -1,0 +1,69 @@
+// The first CUDA device, opened once. Without one every test is a recorded skip, and a failure where
+// STATESCOPE_REQUIRE_DEVICES (a list of apis: "cuda,vulkan") says that this machine must have it.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include <statescope/device.h>
+
+#include "cuda/cuda_device.h"
+#include "runtime/check/compare.h"
+#include "runtime/check/generate.h"
+#include "runtime/cpu/reference.h"
+
+namespace statescope {
+
+class CudaTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (device()) return;
+    const char* required = std::getenv("STATESCOPE_REQUIRE_DEVICES");
+    if (required && std::string(required).find("cuda") != std::string::npos) {
+      FAIL() << "STATESCOPE_REQUIRE_DEVICES asks for CUDA, but: " << reason();
+    }
+    GTEST_SKIP() << reason();
+  }
+
+  static const std::shared_ptr<Device>& device() {
+    static const std::shared_ptr<Device> first = [] {
+      BackendStatus status{Api::kCuda, false, ""};
+      const auto entries = cuda::find_devices(status);
+      reason() = status.reason;
+      return entries.empty() ? nullptr : entries.front().open();
+    }();
+    return first;
+  }
+  static std::string& reason() {
+    static std::string text;
+    return text;
+  }
+
+  /// Poisons, runs once and returns the outputs.
+  static TensorSet run(const Problem& problem, const TensorSet& inputs) {
+    const auto execution = device()->prepare(device()->plan(problem));
+    execution->upload(inputs);
+    execution->poison();
+    execution->run();
+    return execution->download();
+  }
+
+  /// Runs generated inputs and holds every output against the float64 reference of the rounded inputs.
+  /// Returns the largest error over its tolerance.
+  static double check(const Problem& problem, std::uint64_t seed, Gates gates) {
+    const TensorSet inputs = round_inputs(problem, generate_inputs(problem, seed, gates));
+    const TensorSet outputs = run(problem, inputs);
+    double worst = 0;
+    for (const OutputError& e : compare_outputs(problem, outputs, cpu::run_recurrent(problem, inputs))) {
+      EXPECT_TRUE(e.ok()) << describe(problem) << " " << name(e.slot) << ": error " << e.error << " > "
+                          << e.tolerance;
+      worst = std::max(worst, e.error / e.tolerance);
+    }
+    return worst;
+  }
+};
+
+}  // namespace statescope
