@@ -50,10 +50,11 @@ Accounting account(const ModelConfig& config, std::int64_t context) {
     result.layer_state.push_back(state.recurrent);
     result.state += state.recurrent;
     result.conv_state += state.conv;
-    result.equivalent_context += state.context / static_cast<double>(config.layers.size());
+    result.equivalent_context += state.context;
     if (const auto* m = std::get_if<LinearMixer>(&mixer))
       unexpanded += 2 * config.hidden * m->qk_heads * m->key_dim;
   }
+  result.equivalent_context /= static_cast<double>(config.layers.size());
   if (unexpanded > 0) {
     result.query_key_ratio =
         static_cast<double>(result.parts[Part::kQueryKey] + result.parts[Part::kExpansion]) /

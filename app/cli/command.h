@@ -18,5 +18,6 @@ void add_sweep(CLI::App& program, Action& action);
 void add_bench(CLI::App& program, Action& action);
 void add_limits(CLI::App& program, Action& action);
 void add_dilution(CLI::App& program, Action& action);
+void add_model(CLI::App& program, Action& action);
 
 }  // namespace statescope::cli

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   cli::add_bench(program, action);
   cli::add_limits(program, action);
   cli::add_dilution(program, action);
+  cli::add_model(program, action);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
