@@ -5,6 +5,16 @@
 #include <statescope/error.h>
 
 namespace statescope::cli {
+namespace {
+
+std::vector<SweepSeries> series_of(const std::string& division) {
+  if (division == "both") return {std::begin(kSweepSeries), std::end(kSweepSeries)};
+  if (division == "naive") return {SweepSeries::kNaive};
+  if (division == "subheads") return {SweepSeries::kSubheads, SweepSeries::kProduction};
+  throw Error(ErrorKind::kUsage, "--division: found '" + division + "', wanted both, naive or subheads");
+}
+
+}  // namespace
 
 void add_size_options(CLI::App& command, SizeOptions& o) {
   command.add_option("--rule", o.rule, "linear, ssd, gla or gated_delta (default gated_delta)");
@@ -32,6 +42,27 @@ SweepOptions sweep_options(const SizeOptions& o) {
   set(options.heads, o.heads);
   set(options.key_dim, o.key_dim);
   set(options.value_dim, o.value_dim);
+  return options;
+}
+
+void add_sweep_options(CLI::App& command, SweepWords& words) {
+  command.add_option("--expansion", words.expansions, "E, with commas between")->capture_default_str();
+  add_size_options(command, words.sizes);
+  command.add_option("--pass", words.passes, "forward, backward, step, with commas between")
+      ->capture_default_str();
+  command.add_option("--division", words.division, "both, naive or subheads")->capture_default_str();
+  command.add_option("--seconds", words.seconds, "about how long to time a cell")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+}
+
+SweepOptions sweep_options(const SweepWords& words) {
+  SweepOptions options = sweep_options(words.sizes);
+  options.expansions = parse_numbers(words.expansions, "--expansion");
+  options.passes.clear();
+  for (const std::string& pass : split(words.passes)) options.passes.push_back(parse_pass(pass));
+  options.series = series_of(words.division);
+  options.seconds_per_cell = words.seconds;
   return options;
 }
 

@@ -1,4 +1,4 @@
-// The options that sweep and bench share: which configuration, on which devices.
+// The options that sweep, bench and profile share: which configurations, on which devices.
 #pragma once
 
 #include <memory>
@@ -22,6 +22,19 @@ void add_size_options(CLI::App& command, SizeOptions& options);
 
 /// Throws Error(kUsage) for a word that is no rule, type or form.
 SweepOptions sweep_options(const SizeOptions& options);
+
+/// What sweep and profile run, as typed.
+struct SweepWords {
+  SizeOptions sizes;
+  std::string expansions = "1,2,4,8,16", passes = "forward", division = "both";
+  double seconds = 0.25;
+};
+
+/// Everything but --device, whose default is the command's own.
+void add_sweep_options(CLI::App& command, SweepWords& words);
+
+/// Throws Error(kUsage) that names the option.
+SweepOptions sweep_options(const SweepWords& words);
 
 /// Comma-separated words or positive numbers. Throws Error(kUsage) that names `what`.
 std::vector<std::string> split(const std::string& text);

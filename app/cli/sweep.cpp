@@ -1,4 +1,6 @@
 // statescope sweep: the main job. Every device, every expansion, verified, timed, and drawn.
+#include <algorithm>
+#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -15,28 +17,10 @@ namespace statescope::cli {
 namespace {
 
 struct Options {
-  SizeOptions sizes;
-  std::string expansions = "1,2,4,8,16", passes = "forward", division = "both", output;
-  double seconds = 0.25;
+  SweepWords what;
+  std::string output;
   bool json = false;
 };
-
-std::vector<SweepSeries> series_of(const std::string& division) {
-  if (division == "both") return {std::begin(kSweepSeries), std::end(kSweepSeries)};
-  if (division == "naive") return {SweepSeries::kNaive};
-  if (division == "subheads") return {SweepSeries::kSubheads, SweepSeries::kProduction};
-  throw Error(ErrorKind::kUsage, "--division: found '" + division + "', wanted both, naive or subheads");
-}
-
-SweepOptions what_of(const Options& options) {
-  SweepOptions what = sweep_options(options.sizes);
-  what.expansions = parse_numbers(options.expansions, "--expansion");
-  what.passes.clear();
-  for (const std::string& pass : split(options.passes)) what.passes.push_back(parse_pass(pass));
-  what.series = series_of(options.division);
-  what.seconds_per_cell = options.seconds;
-  return what;
-}
 
 std::string sizes_of(const Problem& p) {
   return "B " + std::to_string(p.batch) + ", T " + std::to_string(p.seq_len) + ", H " +
@@ -77,21 +61,27 @@ void print(const SweepResult& result) {
   table.print(std::cout);
 }
 
-/// All three are made before the first is written.
-void write_files(const SweepResult& result, const std::string& report,
-                 const std::filesystem::path& directory) {
+void make_directory(const std::filesystem::path& directory) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error) throw Error(ErrorKind::kDevice, directory.string() + ": cannot be made, " + error.message());
-  write_text(directory / "sweep.json", sweep_document(result).dump(2) + "\n");
-  write_text(directory / "sweep.csv", sweep_csv(result));
-  write_text(directory / "report.html", report);
+}
+
+/// Where the report's recall runs: a device that got through the sweep.
+Device& sound_device(const std::vector<std::shared_ptr<Device>>& devices, const SweepResult& result) {
+  for (std::size_t d = 0; d < devices.size(); ++d) {
+    const bool failed = std::any_of(result.rows.begin(), result.rows.end(), [&](const SweepRow& row) {
+      return row.device == d && row.status == SweepStatus::kFailed;
+    });
+    if (!failed) return *devices[d];
+  }
+  throw Error(ErrorKind::kDevice, "every device failed: no report");
 }
 
 int sweep_command(const Options& options) {
-  const SweepOptions what = what_of(options);
+  const SweepOptions what = sweep_options(options.what);
   const Watch job = watch();
-  const auto devices = open_devices(options.sizes.device);
+  const auto devices = open_devices(options.what.sizes.device);
   const SweepResult result = sweep(devices, what, job);
   clear_progress();
   if (options.json) {
@@ -101,8 +91,11 @@ int sweep_command(const Options& options) {
   }
   std::cout.flush();
   if (!options.output.empty()) {
-    write_files(result, report_html(report_inputs(result, *devices.front(), what.expansions, job)),
-                options.output);
+    const std::filesystem::path directory = options.output;
+    write_text(directory / "sweep.json", sweep_document(result).dump(2) + "\n");
+    write_text(directory / "sweep.csv", sweep_csv(result));
+    const ReportInputs inputs = report_inputs(result, sound_device(devices, result), what.expansions, job);
+    write_text(directory / "report.html", report_html(inputs));
     clear_progress();
     if (!options.json) std::cout << "\nwrote " << options.output << "/{report.html,sweep.json,sweep.csv}\n";
   }
@@ -116,16 +109,9 @@ void add_sweep(CLI::App& program, Action& action) {
       "sweep",
       "Sweep the expansion factor over every device: a table, report.html, sweep.json and sweep.csv");
   auto options = std::make_shared<Options>();
-  options->sizes.device = "all";
-  command->add_option("--device", options->sizes.device, "a device, or all")->capture_default_str();
-  command->add_option("--expansion", options->expansions, "E, with commas between")->capture_default_str();
-  add_size_options(*command, options->sizes);
-  command->add_option("--pass", options->passes, "forward, backward, step, with commas between")
-      ->capture_default_str();
-  command->add_option("--division", options->division, "both, naive or subheads")->capture_default_str();
-  command->add_option("--seconds", options->seconds, "about how long to time a cell")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  options->what.sizes.device = "all";
+  command->add_option("--device", options->what.sizes.device, "a device, or all")->capture_default_str();
+  add_sweep_options(*command, options->what);
   command->add_option("--output", options->output, "directory for report.html, sweep.json and sweep.csv");
   command->add_flag("--json", options->json, "sweep.json on standard output in place of the table");
   command->callback([&action, options] { action = [options] { return sweep_command(*options); }; });
