@@ -1,0 +1,55 @@
+// What the user has set, kept from one start to the next in $XDG_CONFIG_HOME/statescope/app.json (or
+// ~/.config).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <statescope/types.h>
+
+#include "models/dilution.h"
+
+namespace statescope::gui {
+
+/// Which series the panels show.
+enum class Compare { kBoth, kSubheads, kNaive };
+
+struct Settings {
+  std::string view = "explore";
+  bool dark = true;
+  double scale = 0;  ///< of the interface; 0: the display's
+  int width = 1280, height = 720;
+
+  std::int64_t expansion = 8;
+  Rule rule = Rule::kGatedDelta;
+  Compare compare = Compare::kBoth;
+  /// 0: the device's own default (statescope bench's configuration).
+  std::int64_t key_dim = 0, value_dim = 0, heads = 0, seq_len = 0, batch = 0;
+  std::string dtype;                       ///< "f32" ...; empty: the device's default
+  std::vector<std::string> devices;        ///< that measure; empty: the default device
+  std::vector<std::string> limit_devices;  ///< labels of the device database; empty: one of each limit
+  KeySource keys = KeySource::kSiluExpansion;
+  std::string keys_file;  ///< safetensors with a tensor k
+  std::int64_t pairs = 64;
+  bool measure = true;  ///< throughput in the background
+  int tour_step = 0;
+};
+
+/// Every key that can be set, with the values it takes: for --help.
+std::string settings_help();
+/// Throws Error(kUsage) that names the key, the found and the wanted.
+void set(Settings& settings, const std::string& key, const std::string& value);
+/// The inverse of set().
+std::string get(const Settings& settings, const std::string& key);
+std::vector<std::string> setting_keys();
+
+std::filesystem::path settings_path();
+/// Defaults where there is no file. A file that cannot be read, or a value in it that is not allowed, is
+/// reported on stderr and left out.
+Settings load_settings(const std::filesystem::path& path);
+/// Throws Error(kDevice) when it cannot be written.
+void save_settings(const Settings& settings, const std::filesystem::path& path);
+
+}  // namespace statescope::gui
