@@ -9,7 +9,7 @@ namespace statescope::vulkan {
 
 Gpu::~Gpu() {
   if (!device) return;
-  vkDeviceWaitIdle(device);
+  if (physical.info.can_run) vkDeviceWaitIdle(device);  // null hardware crashes in it
   pipelines.clear();
   if (pipeline_cache) {
     save_pipeline_cache(*this);
@@ -67,9 +67,11 @@ std::shared_ptr<Gpu> open_gpu(const PhysicalDevice& physical) {
   pool.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO;
   pool.queueFamilyIndex = physical.queue_family;
   check(vkCreateCommandPool(gpu->device, &pool, nullptr, &gpu->command_pool), "vkCreateCommandPool" + on);
-  VkFenceCreateInfo fence{};
-  fence.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO;
-  check(vkCreateFence(gpu->device, &fence, nullptr, &gpu->fence), "vkCreateFence" + on);
+  if (physical.info.can_run) {  // null hardware has no fences
+    VkFenceCreateInfo fence{};
+    fence.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO;
+    check(vkCreateFence(gpu->device, &fence, nullptr, &gpu->fence), "vkCreateFence" + on);
+  }
   load_pipeline_cache(*gpu);
   return gpu;
 }

@@ -205,7 +205,7 @@ void report(const Pipeline& pipeline, Launch& launch) {
     if (statistic.name == "VGPRs" || statistic.name == "Register Count")
       launch.registers = static_cast<int>(statistic.value);
     if (statistic.name == "Local Memory Size" || statistic.name == "Scratch size") launch.spill_bytes = bytes;
-    if (statistic.name == "LDS Size" || statistic.name == "Shared Memory Size")
+    if (statistic.name == "LDS size" || statistic.name == "Shared Memory Size")
       launch.reported_shared_memory_bytes = bytes;
   }
 }
