@@ -12,6 +12,7 @@ namespace statescope {
 /// gives RMS(x). Throws Error(kUsage) when the shapes differ.
 double relative_rms(const Tensor& x, const Tensor& reference);
 
+/// The form is the one that ran (Plan::problem): kAuto counts as chunked.
 /// f32: recurrent 1e-5, chunked 1e-4. bf16 and f16: o, ht 5e-3; dq dk dv dh0 8e-3; dg dbeta 2e-2.
 double tolerance(const Problem& problem, Slot slot);
 

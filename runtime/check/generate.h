@@ -1,4 +1,5 @@
-// Random inputs for a problem: never zeros, the same for the same seed on every machine.
+// Random inputs for a problem: never zeros, the same for the same seed on every machine (gates and beta as
+// far as the C libraries round exp alike).
 #pragma once
 
 #include <cstdint>
@@ -8,7 +9,7 @@
 namespace statescope {
 
 /// How strong the gates are. kModel: g = -softplus-like, mostly within [-0.5, 0], as trained models have.
-/// kSpike: one token in eight has g down to -20. kNone: g = 0.
+/// kSpike: one gate in eight is a spike, half of those at -20 and half spread over [-20, 0]. kNone: g = 0.
 enum class Gates { kModel, kSpike, kNone };
 
 /// float32 inputs: q and k l2-normalised over K (the long key over E K when the division is naive), v, do,

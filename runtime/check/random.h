@@ -24,8 +24,8 @@ class Random {
     const std::uint64_t a = bits(), b = bits();
     std::int64_t sum = 0;
     for (int shift = 0; shift < 64; shift += 16) sum += ((a >> shift) & 0xffff) + ((b >> shift) & 0xffff);
-    constexpr double kMean = 8 * 65535 / 2 - 0.5;  // half a unit (1e-5) off, so that no sum hits it
-    constexpr double kDeviation = 53509.92;        // sqrt(8 (2^32 - 1) / 12)
+    constexpr double kMean = 4 * 65535 - 0.5;  // half a unit (1e-5) off, so that no sum hits it
+    constexpr double kDeviation = 53509.92;    // sqrt(8 (2^32 - 1) / 12)
     return (static_cast<double>(sum) - kMean) / kDeviation;
   }
 

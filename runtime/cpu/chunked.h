@@ -50,8 +50,8 @@ struct ScalarDecay {
 /// diag(factors) M
 Matrix scaled_rows(const std::vector<double>& factors, ConstView m);
 
-/// What the loss gains along each way through the chunk that the gates lie on. Token t's gate lies on every
-/// way that crosses from before t to t or later, and d e^g = e^g dg, so
+/// The terms of <O, dO> + <S+, D> by the way that they take through the chunk. A term is a product that has
+/// e^{g_t} in it when its way crosses from before token t to t or later, and d e^{g_t} = e^{g_t} dg_t, so
 ///   dg_t = through + sum_{i>=t} from_before_i + sum_{j<t} to_after_j + sum_{j<t<=i} pairs_ij
 /// Nothing cancels in these sums. (The common form dγ_i = q_i . dq_i - k_i . dk_i, summed over i >= t, is the
 /// same but takes large terms from each other: a strong gate's gradient drowns in their rounding.)
