@@ -176,13 +176,25 @@ void save_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& 
 }
 
 Checkpoint make_checkpoint(ModelConfig config, std::map<std::string, Tensor> tensors) {
-  Checkpoint checkpoint;
-  checkpoint.config = std::move(config);
-  checkpoint.metadata = {{"format", "pt"}};  // what the published libraries look for before they load a file
-  checkpoint.owned = std::make_shared<const std::map<std::string, Tensor>>(std::move(tensors));
-  for (const auto& [name, tensor] : *checkpoint.owned) checkpoint.tensors[name] = tensor.view();
-  check_tensors(checkpoint);
-  return checkpoint;
+  Checkpoint empty;
+  empty.metadata = {{"format", "pt"}};  // what the published libraries look for before they load a file
+  return derive_checkpoint(empty, std::move(config), std::move(tensors));
+}
+
+Checkpoint derive_checkpoint(const Checkpoint& base, ModelConfig config,
+                             std::map<std::string, Tensor> changed) {
+  Checkpoint derived = base;
+  derived.config = std::move(config);
+  derived.owned.push_back(std::make_shared<const std::map<std::string, Tensor>>(std::move(changed)));
+  for (const auto& [name, tensor] : *derived.owned.back()) derived.tensors[name] = tensor.view();
+  std::set<std::string> wanted;
+  for (const TensorSpec& spec : tensor_specs(derived.config)) wanted.insert(spec.name);
+  for (const TensorSpec& spec :
+       base.config.layers.empty() ? std::vector<TensorSpec>() : tensor_specs(base.config)) {
+    if (!wanted.contains(spec.name)) derived.tensors.erase(spec.name);
+  }
+  check_tensors(derived);
+  return derived;
 }
 
 }  // namespace statescope

@@ -23,7 +23,7 @@ struct Checkpoint {
 
   // What the views look into; copies share it.
   std::vector<SafetensorsFile> files;
-  std::shared_ptr<const std::map<std::string, Tensor>> owned;
+  std::vector<std::shared_ptr<const std::map<std::string, Tensor>>> owned;
 };
 
 /// Throws Error(kUsage), one line, for: a missing file, an unknown model type, a tensor that is missing,
@@ -45,6 +45,11 @@ Checkpoint random_checkpoint(const ModelConfig& config, std::uint64_t seed, DTyp
 
 /// A checkpoint that owns its tensors.
 Checkpoint make_checkpoint(ModelConfig config, std::map<std::string, Tensor> tensors);
+
+/// `base` under another configuration with some tensors replaced or added; the others are shared. A tensor
+/// that the new configuration does not have is dropped. Throws what check_tensors() throws.
+Checkpoint derive_checkpoint(const Checkpoint& base, ModelConfig config,
+                             std::map<std::string, Tensor> changed);
 
 /// The whole of a text file. Throws Error(kUsage).
 std::string read_text_file(const std::filesystem::path& path);
