@@ -22,7 +22,7 @@ void add_backend(DeviceList& list, Api api, Find find) {
   for (DeviceEntry& entry : found) list.devices.push_back(std::move(entry));
 }
 
-std::vector<DeviceEntry> absent(BackendStatus& status, const char* reason) {
+[[maybe_unused]] std::vector<DeviceEntry> absent(BackendStatus& status, const char* reason) {
   status.reason = reason;
   return {};
 }
