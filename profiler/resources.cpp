@@ -1,6 +1,7 @@
 #include "profiler/resources.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace statescope {
 namespace {
@@ -18,9 +19,41 @@ std::optional<int> workgroups_by_registers(const Launch& launch, const DeviceLim
   return static_cast<int>(limits.registers_per_multiprocessor / (warp_registers * warps));
 }
 
+/// RADV reports "Subgroups per SIMD", on RDNA in subgroups of 32. What limits them is found by working out
+/// what shared memory alone would allow: 64 KB for the four SIMDs of a GCN compute unit, 128 KB for the four
+/// of an RDNA workgroup processor, shared out in whole subgroups (Mesa, radv_get_max_waves).
+std::optional<ReportedOccupancy> occupancy_on_amd(const Launch& launch,
+                                                  const std::vector<CompiledKernel::Statistic>& statistics,
+                                                  std::uint32_t subgroup_size, const DeviceLimits& limits) {
+  const std::optional<double> subgroups = statistic_of(statistics, "Subgroups per SIMD");
+  if (!subgroups || limits.max_threads_per_multiprocessor == 0) return std::nullopt;
+  const bool rdna = limits.subgroup_min == 32;
+  const std::uint32_t simds = rdna ? 2 : 4;  // of a compute unit
+  const std::uint32_t unit = rdna ? 32 : 64;
+  const double most = limits.max_threads_per_multiprocessor / (simds * unit);
+  ReportedOccupancy reported{*subgroups / most, ""};
+  if (*subgroups >= most) return reported;
+  reported.limited_by = "registers";
+  const double shared = statistic_of(statistics, "LDS size").value_or(0);
+  if (shared > 0) {
+    const std::uint32_t size = subgroup_size > 0 ? subgroup_size : 64;
+    const double per_subgroup = shared / ((launch.workgroup_size + size - 1) / size);
+    const double by_memory = std::ceil((rdna ? 32768 : 16384) / per_subgroup) * (rdna ? size / 32 : 1);
+    if (by_memory <= *subgroups) reported.limited_by = "shared memory";
+  }
+  return reported;
+}
+
 }  // namespace
 
-KernelResources resources_of(const Launch& launch, const DeviceLimits& limits) {
+std::optional<double> statistic_of(const std::vector<CompiledKernel::Statistic>& statistics,
+                                   std::string_view name) {
+  const auto found = std::ranges::find(statistics, name, &CompiledKernel::Statistic::name);
+  return found == statistics.end() ? std::nullopt : std::optional(found->value);
+}
+
+KernelResources resources_of(const Launch& launch, const std::vector<CompiledKernel::Statistic>& statistics,
+                             std::uint32_t subgroup_size, const DeviceLimits& limits) {
   KernelResources resources;
   resources.launch = launch;
   Geometry geometry;
@@ -39,6 +72,8 @@ KernelResources resources_of(const Launch& launch, const DeviceLimits& limits) {
   }
   if (launch.reported_shared_memory_bytes)
     resources.shared_memory_agrees = *launch.reported_shared_memory_bytes == launch.shared_memory_bytes;
+  resources.reported = occupancy_on_amd(launch, statistics, subgroup_size, limits);
+  if (!resources.reported && launch.occupancy) resources.reported = ReportedOccupancy{*launch.occupancy, ""};
   return resources;
 }
 
@@ -47,12 +82,14 @@ std::vector<KernelResources> resources_of(const Capture& capture) {
   for (const CaptureEntry& entry : capture.entries) {
     const DeviceInfo& device = capture.devices[entry.device].info;
     for (const Launch& launch : entry.launches) {
-      KernelResources resources = resources_of(launch, device.limits);
+      const auto compiled = std::ranges::find(entry.compiled, launch.kernel, &CompiledKernel::kernel);
+      const auto statistics =
+          compiled == entry.compiled.end() ? std::vector<CompiledKernel::Statistic>{} : compiled->statistics;
+      KernelResources resources =
+          resources_of(launch, statistics, entry.geometry.subgroup_size, device.limits);
       resources.device = device.name;
       resources.problem = entry.problem;
       resources.expansion = entry.expansion;
-      const auto compiled = std::ranges::find(entry.compiled, launch.kernel, &CompiledKernel::kernel);
-      if (compiled != entry.compiled.end()) resources.statistics = compiled->statistics;
       all.push_back(std::move(resources));
     }
   }

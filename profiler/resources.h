@@ -12,6 +12,12 @@
 
 namespace statescope {
 
+/// Resident threads over the most possible, and what keeps it there: "" when nothing does.
+struct ReportedOccupancy {
+  double fraction = 0;
+  std::string limited_by;  ///< "shared memory", "registers" or ""
+};
+
 struct KernelResources {
   std::string device;
   Problem problem;
@@ -24,12 +30,18 @@ struct KernelResources {
   std::string_view limited_by;  ///< "shared memory", "threads", "workgroups", "registers", "" when unknown
   /// Whether the shared memory that was reported is what the table says. Nothing when it is not reported.
   std::optional<bool> shared_memory_agrees;
-  std::vector<CompiledKernel::Statistic> statistics;  ///< all that the compiler reported, in its own words
+  std::optional<ReportedOccupancy> reported;
 };
 
-KernelResources resources_of(const Launch& launch, const DeviceLimits& limits);
+/// `statistics`: what the compiler reported of this launch; may be empty. `subgroup_size` 0: unknown.
+KernelResources resources_of(const Launch& launch, const std::vector<CompiledKernel::Statistic>& statistics,
+                             std::uint32_t subgroup_size, const DeviceLimits& limits);
 
 /// Every launch of every measured entry.
 std::vector<KernelResources> resources_of(const Capture& capture);
+
+/// A statistic by the driver's name for it; nothing when the driver did not report it.
+std::optional<double> statistic_of(const std::vector<CompiledKernel::Statistic>& statistics,
+                                   std::string_view name);
 
 }  // namespace statescope

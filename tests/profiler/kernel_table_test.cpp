@@ -71,21 +71,46 @@ TEST(Resources, TheTightestLimitIsNamed) {
   Launch launch;
   launch.workgroup_size = 64;
   launch.shared_memory_bytes = 19 * 1024;  // 20 KB with CUDA's own: 5 workgroups
-  KernelResources resources = resources_of(launch, limits);
+  KernelResources resources = resources_of(launch, {}, 0, limits);
   EXPECT_EQ(resources.workgroups_per_multiprocessor, 5);
   EXPECT_EQ(resources.limited_by, "shared memory");
   EXPECT_DOUBLE_EQ(resources.occupancy, 5.0 * 64 / 1536);
   EXPECT_FALSE(resources.shared_memory_agrees);
   launch.registers = 255;  // 8192 a warp, 16384 a workgroup: 4
   launch.reported_shared_memory_bytes = 19 * 1024;
-  resources = resources_of(launch, limits);
+  resources = resources_of(launch, {}, 0, limits);
   EXPECT_EQ(resources.workgroups_per_multiprocessor, 4);
   EXPECT_EQ(resources.limited_by, "registers");
   EXPECT_TRUE(*resources.shared_memory_agrees);
   launch.reported_shared_memory_bytes = 20 * 1024;
-  EXPECT_FALSE(*resources_of(launch, limits).shared_memory_agrees);
+  EXPECT_FALSE(*resources_of(launch, {}, 0, limits).shared_memory_agrees);
   limits.shared_memory_per_multiprocessor = 0;
-  EXPECT_EQ(resources_of(launch, limits).limited_by, "");
+  EXPECT_EQ(resources_of(launch, {}, 0, limits).limited_by, "");
+}
+
+TEST(Resources, AmdOccupancyNamesItsLimit) {
+  DeviceLimits rdna;
+  rdna.api = Api::kVulkan;
+  rdna.subgroup_min = 32;
+  rdna.subgroup_max = 64;
+  rdna.max_threads_per_multiprocessor = 2048;
+  Launch launch;
+  launch.workgroup_size = 256;
+  const auto reported = [&](double subgroups, double shared, const DeviceLimits& limits) {
+    return *resources_of(launch, {{"Subgroups per SIMD", subgroups}, {"LDS size", shared}}, 64, limits)
+                .reported;
+  };
+  // 20992 B a workgroup of four subgroups of 64: 32768 / 5248 rounds up to 7, 14 in subgroups of 32.
+  EXPECT_EQ(reported(14, 20992, rdna).limited_by, "shared memory");
+  EXPECT_DOUBLE_EQ(reported(14, 20992, rdna).fraction, 14.0 / 32);
+  EXPECT_EQ(reported(12, 20992, rdna).limited_by, "registers");
+  EXPECT_EQ(reported(32, 1024, rdna).limited_by, "");
+  DeviceLimits gcn = rdna;
+  gcn.subgroup_min = 64;
+  gcn.max_threads_per_multiprocessor = 2560;
+  EXPECT_EQ(reported(4, 20992, gcn).limited_by, "shared memory");
+  EXPECT_DOUBLE_EQ(reported(4, 20992, gcn).fraction, 0.4);
+  EXPECT_FALSE(resources_of(launch, {{"VGPRs", 24}}, 64, rdna).reported);
 }
 
 TEST(Roofline, PointsByHand) {
