@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "models/expansion.h"
+#include "models/operations.h"
 #include "runtime/check/random.h"
 
 #include <statescope/error.h>
@@ -104,19 +105,8 @@ Keys keys_from_tensor(const TensorView& k, std::int64_t row, std::int64_t head, 
 }
 
 std::vector<double> gram_matrix(const Keys& keys) {
-  const std::int64_t n = keys.pairs;
-  const std::int64_t width = keys.expansion * keys.key_dim;
-  std::vector<double> gram(static_cast<std::size_t>(n * n));
-  for (std::int64_t j = 0; j < n; ++j) {
-    for (std::int64_t i = 0; i <= j; ++i) {
-      double dot = 0;
-      for (std::int64_t c = 0; c < width; ++c) {
-        dot += static_cast<double>(keys.values[j * width + c]) * keys.values[i * width + c];
-      }
-      gram[j * n + i] = gram[i * n + j] = dot / static_cast<double>(keys.expansion);
-    }
-  }
-  return gram;
+  const std::vector<double> rows(keys.values.begin(), keys.values.end());
+  return row_products(keys.pairs, 1 / static_cast<double>(keys.expansion), rows);
 }
 
 std::vector<double> interference(const std::vector<double>& gram, std::int64_t pairs) {

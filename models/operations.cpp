@@ -45,6 +45,17 @@ void multiply(const Product& p, const float* a, const float* b, float* c) {
               blas_size(p.ldc));
 }
 
+std::vector<double> row_products(std::int64_t n, double alpha, std::span<const double> rows) {
+  const auto width = static_cast<std::int64_t>(rows.size()) / n;
+  std::vector<double> products(static_cast<std::size_t>(n * n));
+  cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, blas_size(n), blas_size(width), alpha, rows.data(),
+              blas_size(width), 0, products.data(), blas_size(n));
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t j = 0; j < i; ++j) products[j * n + i] = products[i * n + j];
+  }
+  return products;
+}
+
 void rms_norm(std::span<float> x, std::int64_t width, std::span<const float> weight, double eps) {
   for (float* row = x.data(); row != x.data() + x.size(); row += width) {
     double squares = 0;

@@ -24,6 +24,9 @@ struct Product {
 };
 void multiply(const Product& p, const float* a, const float* b, float* c);
 
+/// alpha X X^T, symmetric [n, n], of rows X [n, width].
+std::vector<double> row_products(std::int64_t n, double alpha, std::span<const double> rows);
+
 /// Every row of `width` over its root mean square, times `weight` (absent: 1).
 void rms_norm(std::span<float> x, std::int64_t width, std::span<const float> weight, double eps);
 
