@@ -19,15 +19,10 @@ constexpr std::uint32_t round_up(std::uint32_t x, std::uint32_t to) {
 
 // 32 is the width of NVIDIA's and of AMD's newer subgroups, and a fair middle of Intel's.
 constexpr std::uint32_t kSubgroup = 32;
-// Subgroups up to here are software's, where every memory access is serial over the lanes: few, wide lanes
-// are best.
-constexpr std::uint32_t kNarrowSubgroup = 8;
 // Eight rows a lane: two vector loads of k and of q, and a butterfly of at most five steps.
 constexpr std::uint32_t kRowsPerLane = 8;
-// Four columns a lane: with eight rows, 32 registers of state. On narrow subgroups 16, so that a load of k
-// serves more.
+// Four columns a lane, one vector: with eight rows, 32 registers of state.
 constexpr std::uint32_t kColumns = 4;
-constexpr std::uint32_t kColumnsNarrow = 16;
 // 16 columns a workgroup: the largest tile that divides every V, and 64 bytes of each row of the state.
 constexpr std::uint32_t kValueTile = 16;
 // 512 threads leave 128 registers each on every GPU; 1024 would leave 64 and spill.
@@ -43,17 +38,16 @@ Geometry recurrent_geometry(const Problem& problem, const DeviceLimits& limits) 
   const auto expansion = static_cast<std::uint32_t>(problem.expansion);
   Geometry g;
   g.subgroup_size = std::clamp(kSubgroup, limits.subgroup_min, limits.subgroup_max);
-  const bool narrow = g.subgroup_size <= kNarrowSubgroup;
   g.lanes = limits.subgroup_shuffle
                 ? std::bit_floor(std::clamp(key_dim / kRowsPerLane, 1u, std::min(g.subgroup_size, kSubgroup)))
                 : 1;
-  g.columns = narrow ? kColumnsNarrow : kColumns;
+  g.columns = kColumns;
 
   const std::uint32_t most_threads = std::min(kMostThreads, limits.max_workgroup_size);
   const auto threads = [&](std::uint32_t tile) { return g.lanes * tile / g.columns; };  // of one subhead
   g.value_tile = kValueTile;
   // Rather half a tile than subheads in two launches.
-  if (!narrow && threads(kValueTile) * expansion > most_threads) g.value_tile = kValueTile / 2;
+  if (threads(kValueTile) * expansion > most_threads) g.value_tile = kValueTile / 2;
   // Rather a larger tile than idle lanes.
   while (value_dim % (2 * g.value_tile) == 0 && threads(g.value_tile) * expansion < g.subgroup_size)
     g.value_tile *= 2;

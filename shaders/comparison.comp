@@ -43,10 +43,7 @@ void main() {
 
   // Each thread reads and writes its own rows and columns only, so the state itself needs no barrier.
   for (uint row = segment; row < KEY_DIM; row += SEGMENTS) {
-    vec4 initial = vec4(0);
-    if (state_source == STATE_H0) initial = h0.data[first + row * VALUE_QUADS];
-    if (state_source == STATE_HT) initial = ht.data[first + row * VALUE_QUADS];
-    state[row * VALUE_QUADS + column4] = initial;
+    state[row * VALUE_QUADS + column4] = has_initial != 0 ? initial.data[first + row * VALUE_QUADS] : vec4(0);
   }
 
   for (uint token = tokens.begin; token < tokens.end; ++token) {

@@ -25,15 +25,11 @@ layout(binding = 3) readonly buffer GBuffer { float data[]; } g;  // [B, T, H, E
 #if RULE == GATED_DELTA
 layout(binding = 4) readonly buffer BetaBuffer { float data[]; } beta;  // [B, T, H, E]
 #endif
-layout(binding = 5) readonly buffer H0Buffer { vec4 data[]; } h0;       // [N, H, E, K, V]
+layout(binding = 5) readonly buffer InitialBuffer { vec4 data[]; } initial;  // [N, H, E, K, V]: h0; ht itself in a
+// step, which is in place, and in every launch but the first of sequences that are cut up in time
 layout(binding = 6) readonly buffer CuSeqlensBuffer { int data[]; } cu_seqlens;  // [N + 1]
 layout(binding = 7) writeonly buffer OBuffer { Quad data[]; } o;        // [B, T, H, V]
 layout(binding = 8) buffer HtBuffer { vec4 data[]; } ht;                // [N, H, E, K, V]
-
-// Where the state comes from.
-#define STATE_ZERO 0
-#define STATE_H0 1
-#define STATE_HT 2  // the step, in place; and every launch but the first of a sequence that is cut up in time
 
 layout(push_constant) uniform Sizes {
   uint seq_len;        // T
@@ -42,7 +38,7 @@ layout(push_constant) uniform Sizes {
   uint expansion;      // E
   uint value_dim;      // V
   uint packed;         // cu_seqlens takes part
-  uint state_source;   // STATE_...
+  uint has_initial;    // else the state starts from zero
   uint token_begin;    // this launch runs tokens [token_begin, token_end) of each sequence
   uint token_end;
   uint subhead_begin;  // and subheads [subhead_begin, subhead_begin + those that fit a workgroup)

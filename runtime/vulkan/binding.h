@@ -25,8 +25,8 @@ struct BoundPipeline {
 /// Throws Error(kDevice) when names on the two sides differ. `find_buffer` gives the buffer of a binding, or
 /// null.
 BoundPipeline bind_pipeline(const Pipeline& pipeline,
-                   const std::function<const Buffer*(const std::string&)>& find_buffer,
-                   const std::map<std::string, std::uint32_t>& push_constants);
+                            const std::function<const Buffer*(const std::string&)>& find_buffer,
+                            const std::map<std::string, std::uint32_t>& push_constants);
 
 void record_dispatch(VkCommandBuffer commands, const BoundPipeline& bound,
                      const std::array<std::uint32_t, 3>& workgroups);

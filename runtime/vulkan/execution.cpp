@@ -117,7 +117,8 @@ class VulkanExecution : public Execution {
 
   void record(InputSet& set, const Dispatch& dispatch, std::uint32_t launch) {
     const auto find = [&](const std::string& called) {
-      const auto at = set.buffers.find(called);
+      const auto alias = dispatch.aliases.find(called);
+      const auto at = set.buffers.find(alias == dispatch.aliases.end() ? called : alias->second);
       return at == set.buffers.end() ? nullptr : &at->second;
     };
     set.bound.push_back(bind_pipeline(get_pipeline(*gpu_, dispatch.pipeline), find, dispatch.push_constants));

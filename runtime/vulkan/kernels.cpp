@@ -8,12 +8,6 @@
 namespace statescope::vulkan {
 namespace {
 
-// Desktops end a submission that takes longer than two seconds (Windows) to ten (Linux). A small integrated
-// GPU runs these kernels at about 1e11 flop/s and a microsecond or two a token whatever the size, so either
-// bound is a second.
-constexpr double kFlopPerLaunch = 1e11;
-constexpr std::int64_t kTokensPerLaunch = 1 << 18;
-
 std::uint32_t word(std::int64_t x) {
   return static_cast<std::uint32_t>(x);
 }
@@ -38,18 +32,18 @@ std::map<std::string, std::uint32_t> sizes(const Problem& p) {
           {"scale", word(p.scale)}};
 }
 
-/// Tokens a launch, so that neither bound above is passed.
-std::int64_t tokens_per_launch(const Problem& problem) {
-  const double launches = std::max(std::ceil(flop(problem, Form::kRecurrent) / kFlopPerLaunch),
-                                   std::ceil(static_cast<double>(problem.seq_len) / kTokensPerLaunch));
+/// Tokens a launch, so that neither bound is passed.
+std::int64_t tokens_per_launch(const Problem& problem, const LaunchBounds& bounds) {
+  const double launches =
+      std::max(std::ceil(flop(problem, Form::kRecurrent) / bounds.flop),
+               std::ceil(static_cast<double>(problem.seq_len) / static_cast<double>(bounds.tokens)));
   return static_cast<std::int64_t>(std::ceil(static_cast<double>(problem.seq_len) / launches));
 }
 
-/// Calls add(first token, end) for each stretch of tokens; names are made of the stretch where there is more
-/// than one.
+/// Calls add(first token, end, name) for each stretch of tokens; the name is empty where there is only one.
 template <typename Add>
-void for_each_stretch(const Problem& problem, Add add) {
-  const std::int64_t step = tokens_per_launch(problem);
+void for_each_stretch(const Problem& problem, const LaunchBounds& bounds, Add add) {
+  const std::int64_t step = tokens_per_launch(problem, bounds);
   for (std::int64_t begin = 0; begin < problem.seq_len; begin += step) {
     const std::int64_t end = std::min(begin + step, problem.seq_len);
     add(begin, end, step < problem.seq_len ? ".tokens_" + std::to_string(begin) : std::string());
@@ -57,10 +51,9 @@ void for_each_stretch(const Problem& problem, Add add) {
 }
 
 void set_stretch(Dispatch& dispatch, const Problem& problem, std::int64_t begin, std::int64_t end) {
-  const StateSource source = problem.pass == Pass::kStep || begin > 0 ? StateSource::kHt
-                             : problem.initial_state                  ? StateSource::kH0
-                                                                      : StateSource::kZero;
-  dispatch.push_constants["state_source"] = static_cast<std::uint32_t>(source);
+  const bool in_ht = problem.pass == Pass::kStep || begin > 0;
+  dispatch.aliases["initial"] = in_ht ? "ht" : "h0";
+  dispatch.push_constants["has_initial"] = in_ht || problem.initial_state;
   dispatch.push_constants["token_begin"] = word(begin);
   dispatch.push_constants["token_end"] = word(end);
 }
@@ -73,22 +66,24 @@ std::size_t float_o_bytes(const Problem& p) {
   return static_cast<std::size_t>(p.batch * p.seq_len * p.heads * p.value_dim) * 4;
 }
 
-Dispatches recurrent(const Problem& p, const Choice& choice, const DeviceLimits& limits) {
+Dispatches recurrent(const Problem& p, const Choice& choice, const DeviceInfo& device,
+                     const LaunchBounds& bounds) {
   const Geometry& g = choice.geometry;
   Dispatches out;
   const bool several = g.subheads < p.expansion;
   out.scratch.push_back({"running_sum", several ? float_o_bytes(p) : 0});
-  for_each_stretch(p, [&](std::int64_t begin, std::int64_t end, const std::string& suffix) {
+  for_each_stretch(p, bounds, [&](std::int64_t begin, std::int64_t end, const std::string& suffix) {
     for (std::int64_t subhead = 0; subhead < p.expansion; subhead += g.subheads) {
       Dispatch dispatch;
       dispatch.kernel = kernel_name(p, *choice.variant) + suffix;
       if (several) dispatch.kernel += ".subheads_" + std::to_string(subhead);
-      dispatch.pipeline.module = module_name("recurrent", p) + (limits.subgroup_shuffle ? ".shuffle" : "");
+      dispatch.pipeline.module =
+          module_name("recurrent", p) + (device.limits.subgroup_shuffle ? ".shuffle" : "");
       dispatch.pipeline.workgroup_size = g.workgroup_size;
-      dispatch.pipeline.subgroup_size = limits.subgroup_shuffle ? g.subgroup_size : 0;
+      dispatch.pipeline.subgroup_size = device.limits.subgroup_shuffle ? g.subgroup_size : 0;
       dispatch.pipeline.constants = {{"KEY_DIM", word(p.key_dim)}, {"VALUE_TILE", g.value_tile},
-                                     {"LANES", g.lanes},           {"COLUMN_QUADS", g.columns / 4},
-                                     {"SUBHEADS", g.subheads},     {"BLOCK", g.chunk}};
+                                     {"LANES", g.lanes},           {"SUBHEADS", g.subheads},
+                                     {"BLOCK", g.chunk},           {"UNROLL", device.hardware}};
       set_element_type(dispatch.pipeline, p.dtype);
       dispatch.push_constants = sizes(p);
       dispatch.push_constants["subhead_begin"] = word(subhead);
@@ -101,13 +96,13 @@ Dispatches recurrent(const Problem& p, const Choice& choice, const DeviceLimits&
   return out;
 }
 
-Dispatches comparison(const Problem& p, const Choice& choice) {
+Dispatches comparison(const Problem& p, const Choice& choice, const LaunchBounds& bounds) {
   const Geometry& g = choice.geometry;
   Dispatches out;
   const bool several = p.expansion > 1;
   out.scratch.push_back(
       {"subhead_o", several ? float_o_bytes(p) * static_cast<std::size_t>(p.expansion) : 0});
-  for_each_stretch(p, [&](std::int64_t begin, std::int64_t end, const std::string& suffix) {
+  for_each_stretch(p, bounds, [&](std::int64_t begin, std::int64_t end, const std::string& suffix) {
     Dispatch dispatch;
     dispatch.kernel = kernel_name(p, *choice.variant) + suffix;
     dispatch.pipeline.module = module_name("comparison", p);
@@ -142,9 +137,10 @@ Dispatches comparison(const Problem& p, const Choice& choice) {
 
 }  // namespace
 
-Dispatches dispatches_of(const Problem& problem, const Choice& choice, const DeviceLimits& limits) {
-  return problem.series == Series::kComparison ? comparison(problem, choice)
-                                               : recurrent(problem, choice, limits);
+Dispatches dispatches_of(const Problem& problem, const Choice& choice, const DeviceInfo& device,
+                         const LaunchBounds& bounds) {
+  return problem.series == Series::kComparison ? comparison(problem, choice, bounds)
+                                               : recurrent(problem, choice, device, bounds);
 }
 
 }  // namespace statescope::vulkan

@@ -18,6 +18,7 @@ struct Dispatch {
   std::string kernel;  ///< Launch::kernel
   PipelineRequest pipeline;
   std::map<std::string, std::uint32_t> push_constants;
+  std::map<std::string, std::string> aliases;  ///< bindings whose buffer has another name: binding -> buffer
   std::array<std::uint32_t, 3> workgroups{1, 1, 1};
   std::size_t shared_memory_bytes = 0;  ///< as the variant table has it
 };
@@ -34,9 +35,16 @@ struct Dispatches {
   std::vector<Scratch> scratch;
 };
 
-Dispatches dispatches_of(const Problem& problem, const Choice& choice, const DeviceLimits& limits);
+/// The most that one launch does. Desktops end a submission that takes longer than two seconds (Windows) to
+/// ten (Linux). A small integrated GPU runs these kernels at about 1e11 flop/s, and at a few microseconds a
+/// token whatever the size: either bound is about a second there.
+struct LaunchBounds {
+  double flop = 1e11;
+  std::int64_t tokens = 1 << 18;
+};
 
-/// Where the state comes from: STATE_ZERO, STATE_H0 and STATE_HT of recurrence.glsl.
-enum class StateSource : std::uint32_t { kZero, kH0, kHt };
+/// `choice` is what the variant table gave for the problem and the limits of `device`.
+Dispatches dispatches_of(const Problem& problem, const Choice& choice, const DeviceInfo& device,
+                         const LaunchBounds& bounds = {});
 
 }  // namespace statescope::vulkan

@@ -120,6 +120,10 @@ PhysicalDevice describe(VkPhysicalDevice handle) {
   limits.max_workgroup_size = std::min(from.maxComputeWorkGroupInvocations, from.maxComputeWorkGroupSize[0]);
   limits.subgroup_min = device.subgroup_size_control ? sizes.minSubgroupSize : core11.subgroupSize;
   limits.subgroup_max = device.subgroup_size_control ? sizes.maxSubgroupSize : core11.subgroupSize;
+  // Where a subgroup size is asked for, the number of subgroups bounds the workgroup too.
+  if (device.subgroup_size_control)
+    limits.max_workgroup_size =
+        std::min(limits.max_workgroup_size, limits.subgroup_min * sizes.maxComputeWorkgroupSubgroups);
   if (nvidia.shaderSMCount > 0) {
     limits.multiprocessors = nvidia.shaderSMCount;
     limits.max_threads_per_multiprocessor = nvidia.shaderWarpsPerSM * 32;
