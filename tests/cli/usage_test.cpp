@@ -1,0 +1,64 @@
+// Wrong usage: exit code 2 (or 3 for a device that is not there) and one line that says what was found and
+// wanted.
+#include "tests/cli/program.h"
+
+namespace statescope {
+namespace {
+
+TEST(Usage, HelpOfTheProgramAndOfEveryCommand) {
+  const ProcessResult help = statescope_program({"--help"});
+  EXPECT_EQ(help.exit_code, 0);
+  for (const std::string command : {"devices", "run", "verify", "sweep", "bench", "limits", "dilution"}) {
+    EXPECT_NE(help.out.find(command), std::string::npos) << command;
+    const ProcessResult of_command = statescope_program({command, "--help"});
+    EXPECT_EQ(of_command.exit_code, 0) << command;
+    EXPECT_NE(of_command.out.find("--help"), std::string::npos) << command;
+    EXPECT_EQ(of_command.err, "") << command;
+  }
+}
+
+TEST(Usage, Version) {
+  const ProcessResult result = statescope_program({"--version"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.out.rfind("statescope ", 0), 0u) << result.out;
+}
+
+TEST(Usage, NoCommandOrAnUnknownOne) {
+  expect_refusal({}, 2, {"no command", "--help"});
+  expect_refusal({"frobnicate"}, 2, {"frobnicate"});
+  expect_refusal({"limits", "--frobnicate"}, 2, {"--frobnicate"});
+}
+
+TEST(Usage, WordsThatAreNotAllowed) {
+  expect_refusal({"sweep", "--device", "cpu", "--rule", "rnn"}, 2, {"rnn", "gated_delta"});
+  expect_refusal({"sweep", "--device", "cpu", "--dtype", "f8"}, 2, {"f8", "bf16"});
+  expect_refusal({"sweep", "--device", "cpu", "--pass", "sideways"}, 2, {"sideways", "forward"});
+  expect_refusal({"sweep", "--device", "cpu", "--division", "thirds"}, 2, {"thirds", "naive"});
+  expect_refusal({"bench", "--device", "cpu", "--series", "fast"}, 2, {"fast", "comparison"});
+  expect_refusal({"dilution", "--device", "cpu", "--rule", "rnn"}, 2, {"rnn", "linear"});
+}
+
+TEST(Usage, NumbersThatAreNotAllowed) {
+  expect_refusal({"sweep", "--device", "cpu", "--expansion", "1,two"}, 2, {"--expansion", "two"});
+  expect_refusal({"sweep", "--device", "cpu", "--expansion", "0"}, 2, {"--expansion", "'0'"});
+  expect_refusal({"sweep", "--device", "cpu", "--seq-len", "-3"}, 2, {"--seq-len"});
+  expect_refusal({"bench", "--device", "cpu", "--key-dim", "100"}, 2, {"100", "multiple of 16"});
+  expect_refusal({"limits", "--key-dim", "512"}, 2, {"512", "256"});
+}
+
+TEST(Usage, DevicesThatAreNotThere) {
+  expect_refusal({"bench", "--device", "cuda:77"}, 3, {"cuda:77", "cpu"});
+  expect_refusal({"sweep", "--device", "abacus"}, 3, {"abacus", "cpu"});
+  expect_refusal({"limits", "--device-db", "abacus"}, 3, {"abacus", "RTX 3090"});
+}
+
+TEST(Usage, BenchRefusesABaselineThatIsNone) {
+  TemporaryDirectory directory;
+  std::ofstream(directory / "baseline.json") << "{\"schema\": \"other/1\"}";
+  expect_refusal({"bench", "--device", "cpu", "--baseline", directory / "baseline.json"}, 2,
+                 {"baseline.json", "statescope.bench/1"});
+  expect_refusal({"bench", "--device", "cpu", "--baseline", directory / "absent.json"}, 2, {"absent.json"});
+}
+
+}  // namespace
+}  // namespace statescope
