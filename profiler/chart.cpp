@@ -8,7 +8,9 @@
 namespace statescope {
 namespace {
 
-constexpr double kWidth = 560, kLeft = 58, kRight = 14, kTop = 10, kBottom = 42;
+constexpr double kLeft = 72, kRight = 14, kTop = 10, kBottom = 42;
+// Of a wide chart: room for "227 KiB: H100 (cuda), H800 (cuda) and 2 more".
+constexpr double kLimitLabels = 330;
 
 template <typename... Args>
 std::string format(const char* pattern, Args... args) {
@@ -19,7 +21,7 @@ std::string format(const char* pattern, Args... args) {
 
 /// Where data goes on the page.
 struct Frame {
-  double left = kLeft, right = kWidth - kRight, top = kTop, bottom = 0;
+  double left = kLeft, right = 0, top = kTop, bottom = 0;
   double x_low = 0, x_high = 1, y_low = 0, y_high = 1;  // in log units where the axis is logarithmic
   Scale y_scale = Scale::kLinear;
 
@@ -34,6 +36,7 @@ struct Frame {
 
 Frame frame_of(const Chart& chart) {
   Frame f;
+  f.right = chart.width - (chart.wide && !chart.limits.empty() ? kLimitLabels : kRight);
   f.bottom = chart.height - kBottom;
   f.y_scale = chart.y_scale;
   double low = INFINITY, high = -INFINITY;
@@ -95,8 +98,10 @@ std::vector<double> y_ticks(const Chart& chart, const Frame& f) {
   return ticks;
 }
 
-std::string marker(int style, double x, double y, const std::string& attributes, const std::string& text) {
-  const std::string open = " class=\"mark s" + std::to_string(style) + "\"" + attributes;
+std::string marker(int style, bool hollow, double x, double y, const std::string& attributes,
+                   const std::string& text) {
+  const std::string open = std::string(" class=\"mark") + (hollow ? " hollow" : "") + " s" +
+                           std::to_string(style) + "\"" + attributes;
   const std::string close = text.empty() ? "/>" : "><title>" + html(text) + "</title></";
   const auto done = [&](const char* tag) { return text.empty() ? std::string() : std::string(tag) + ">"; };
   switch (style % 4) {
@@ -122,7 +127,7 @@ std::string legend(const Chart& chart) {
     if (s.line) {
       out += "<path d=\"M1 7h26\" class=\"curve s" + style + (s.dashed ? " dashed" : "") + "\"/>";
     }
-    if (s.markers) out += marker(s.style, 14, 7, "", "");
+    if (s.markers) out += marker(s.style, s.hollow, 14, 7, "", "");
     out += "</svg>" + html(s.name) + "</span>";
   }
   return out + "</div>";
@@ -151,13 +156,22 @@ std::string axes(const Chart& chart, const Frame& f) {
   return out + html(chart.y_label) + "</text>";
 }
 
+/// Labels stand on the lines, or beside the plot of a wide chart, where nearby lines push them apart.
 std::string limit_lines(const Chart& chart, const Frame& f) {
   std::string out;
-  for (const ChartLimit& l : chart.limits) {
+  std::vector<ChartLimit> limits = chart.limits;
+  std::sort(limits.begin(), limits.end(), [](const ChartLimit& a, const ChartLimit& b) { return a.y < b.y; });
+  double below = INFINITY;  // where the last label stands
+  for (const ChartLimit& l : limits) {
     const double y = f.y(l.y);
     out +=
         format("<g class=\"limit\" data-y=\"%.17g\"><path d=\"M%.1f %.1fH%.1f\"/>", l.y, f.left, y, f.right);
-    out += format("<text x=\"%.1f\" y=\"%.1f\">", f.left + 6, y - 3);
+    if (chart.wide) {
+      below = std::min(y + 4, below - 15);
+      out += format("<text x=\"%.1f\" y=\"%.1f\">", f.right + 8, below);
+    } else {
+      out += format("<text x=\"%.1f\" y=\"%.1f\">", f.left + 6, y - 4);
+    }
     out += html(l.label) + "</text><title>" + html(l.text.empty() ? l.label : l.text) + "</title></g>";
   }
   return out;
@@ -176,7 +190,7 @@ std::string curve(const ChartSeries& s, const Frame& f) {
   for (const ChartMark& m : s.marks) {
     if (!s.markers) break;
     out += marker(
-        s.style, f.x(m.x), f.y(m.y),
+        s.style, s.hollow, f.x(m.x), f.y(m.y),
         " data-series=\"" + html(s.name) + "\"" + format(" data-x=\"%.17g\" data-y=\"%.17g\"", m.x, m.y),
         m.text);
   }
@@ -243,11 +257,11 @@ std::string short_number(double value, const std::string& unit) {
 
 std::string draw(const Chart& chart) {
   const Frame f = frame_of(chart);
-  std::string out = "<figure class=\"chart\" id=\"" + html(chart.id) + "\"><figcaption>" + html(chart.title) +
-                    "</figcaption>";
+  std::string out = std::string("<figure class=\"chart") + (chart.wide ? " wide" : "") + "\" id=\"" +
+                    html(chart.id) + "\"><figcaption>" + html(chart.title) + "</figcaption>";
   if (!chart.note.empty()) out += "<p class=\"note\">" + html(chart.note) + "</p>";
   out += legend(chart);
-  out += format("<svg viewBox=\"0 0 %.0f %d\" role=\"img\" aria-label=\"", kWidth, chart.height) +
+  out += format("<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", chart.width, chart.height) +
          html(chart.title) + "\">";
   out += axes(chart, f) + limit_lines(chart, f);
   for (const ChartSeries& s : chart.series) out += curve(s, f);

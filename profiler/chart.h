@@ -23,8 +23,9 @@ struct ChartSeries {
   bool line = true;  ///< join the marks
   bool markers = true;
   bool dashed = false;
-  std::vector<ChartMark> marks;
-  std::vector<ChartMark> refused;  ///< drawn as a cross on the lower edge; y is not used
+  bool hollow = false;  ///< rings: theory and published figures, which may lie on measured ones
+  std::vector<ChartMark> marks = {};
+  std::vector<ChartMark> refused = {};  ///< drawn as a cross on the lower edge; y is not used
 };
 
 /// A horizontal line with its label on it.
@@ -43,7 +44,8 @@ struct Chart {
   Scale y_scale = Scale::kLinear;
   std::vector<double> x_ticks;  ///< the axis is logarithmic (base 2) over these
   double y_min = 0, y_max = 0;  ///< 0, 0: from the marks
-  int height = 300;
+  int width = 560, height = 300;
+  bool wide = false;  ///< spans the page, with the labels of limits beside the plot
   std::vector<ChartSeries> series;
   std::vector<ChartLimit> limits;
 };

@@ -93,7 +93,7 @@ std::vector<Chart> throughput_charts(const SweepResult& sweep, const std::vector
     auto series = std::find_if(chart.series.begin(), chart.series.end(),
                                [&](const ChartSeries& s) { return s.name == label; });
     if (series == chart.series.end()) {
-      chart.series.push_back({label, series_style(row.series), true, true, false, {}, {}});
+      chart.series.push_back({label, series_style(row.series)});
       series = std::prev(chart.series.end());
     }
     const auto e = static_cast<double>(row.expansion);
@@ -146,7 +146,8 @@ Chart relative_chart(const SweepResult& sweep, const std::vector<double>& expans
     }
     if (!series.marks.empty()) chart.series.push_back(std::move(series));
   }
-  ChartSeries paper{"paper, table 9 (training)", 7, true, true, true, {}, {}};
+  ChartSeries paper{"paper, table 9 (training)", 7};
+  paper.dashed = paper.hollow = true;
   for (const PublishedTraining& p : published_table_9()) {
     if (p.expansion < expansions.front() || p.expansion > expansions.back()) continue;
     paper.marks.push_back({static_cast<double>(p.expansion), p.ratio,
@@ -193,7 +194,9 @@ Chart memory_chart(const ReportInputs& in, const std::vector<double>& expansions
   chart.y_scale = Scale::kLog;
   chart.y_min = 16 * 1024;
   chart.y_max = 3 * 1024 * 1024;
-  chart.height = 400;
+  chart.wide = true;
+  chart.width = 1160;
+  chart.height = 380;
   chart.x_ticks = expansions;
   chart.limits = limit_lines(in.limits);
   struct Curve {
@@ -206,13 +209,8 @@ Chart memory_chart(const ReportInputs& in, const std::vector<double>& expansions
         Curve{Division::kNaive, Api::kVulkan, 4}, Curve{Division::kSubheads, Api::kVulkan, 5}}) {
     DeviceLimits limits;
     limits.api = c.api;
-    ChartSeries series{std::string(name(c.division)) + " (" + std::string(name(c.api)) + ")",
-                       c.style,
-                       true,
-                       true,
-                       c.api == Api::kVulkan,
-                       {},
-                       {}};
+    ChartSeries series{std::string(name(c.division)) + " (" + std::string(name(c.api)) + ")", c.style};
+    series.dashed = c.api == Api::kVulkan;
     for (double e : expansions) {
       const auto geometry =
           comparison_geometry(in.limits_shape, c.division, static_cast<std::int64_t>(e), limits);
@@ -236,6 +234,9 @@ Chart error_chart(const SweepResult& sweep, const std::vector<double>& expansion
   chart.note =
       "RMS of the difference over RMS of the reference, the worst output of each result. Above the tolerance "
       "it would not be timed.";
+  chart.wide = true;
+  chart.width = 1160;
+  chart.height = 260;
   chart.x_label = "expansion factor E";
   chart.y_label = "relative RMS error";
   chart.y_scale = Scale::kLog;
@@ -244,7 +245,8 @@ Chart error_chart(const SweepResult& sweep, const std::vector<double>& expansion
   double low = 1e-8, high = 1e-4;
   for (std::size_t d = 0; d < sweep.devices.size(); ++d) {
     const DeviceInfo& info = sweep.devices[d].info;
-    ChartSeries series{info.name, static_cast<int>(d % 8), false, true, false, {}, {}};
+    ChartSeries series{info.name, static_cast<int>(d % 8)};
+    series.line = false;
     for (const SweepRow& row : sweep.rows) {
       if (row.device != d || !row.measurement || row.measurement->errors.empty()) continue;
       const OutputError& bad = worst(row.measurement->errors);
@@ -280,8 +282,9 @@ Chart interference_chart(const ReportInputs& in, const std::vector<double>& expa
   int style = 0;
   constexpr int kStyles[] = {1, 2, 0, 6};
   for (const DilutionCurve& curve : in.dilution) {
-    ChartSeries measured{curve.name, kStyles[style++ % 4], true, true, false, {}, {}};
-    ChartSeries theory{"theory (n-1)/(EK), independent only", 7, true, true, true, {}, {}};
+    ChartSeries measured{curve.name, kStyles[style++ % 4]};
+    ChartSeries theory{"theory (n-1)/(EK), independent only", 7};
+    theory.dashed = theory.hollow = true;
     for (const auto& p : curve.points) {
       const auto e = static_cast<double>(p.expansion);
       measured.marks.push_back(
@@ -308,7 +311,7 @@ Chart recall_chart(const ReportInputs& in, const std::vector<double>& expansions
   int style = 0;
   constexpr int kStyles[] = {1, 2, 0, 6};
   for (const DilutionCurve& curve : in.dilution) {
-    ChartSeries series{curve.name, kStyles[style++ % 4], true, true, false, {}, {}};
+    ChartSeries series{curve.name, kStyles[style++ % 4]};
     for (const auto& p : curve.points) {
       const auto e = static_cast<double>(p.expansion);
       series.marks.push_back(
@@ -332,7 +335,7 @@ Chart context_chart(const std::vector<double>& expansions) {
   chart.x_ticks = expansions;
   int style = 1;
   for (const std::int64_t dim : {64, 128, 256}) {
-    ChartSeries series{"K = V = " + std::to_string(dim), style++, true, true, false, {}, {}};
+    ChartSeries series{"K = V = " + std::to_string(dim), style++};
     for (double e : expansions) {
       const auto d = static_cast<double>(dim);
       const double context = transformer_equivalent_context(e, d, d);

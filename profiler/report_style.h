@@ -1,4 +1,5 @@
-// The look of report.html. Colours after Okabe and Ito, which colour-blind readers can tell apart; lighter ones on dark.
+// The look of report.html. Colours after Okabe and Ito, which colour-blind readers can tell apart; lighter
+// ones on dark.
 #pragma once
 
 namespace statescope {
@@ -13,6 +14,7 @@ body{margin:0 auto;padding:28px 32px 48px;max-width:1280px;background:var(--pape
 font:14px/1.45 system-ui,"Segoe UI","DejaVu Sans",sans-serif;font-variant-numeric:tabular-nums}
 h1{font-size:24px;margin:0 0 4px}h2{font-size:18px;margin:32px 0 12px}
 header p{margin:0 0 20px;color:var(--soft);max-width:90ch}
+.wide{grid-column:1/-1}
 .grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,520px),1fr));gap:16px;align-items:stretch}
 .chart{margin:0;padding:16px 18px 12px;border:1px solid var(--rule);border-radius:8px;background:var(--card);display:flex;flex-direction:column}
 .chart>svg{margin-top:auto;width:100%;height:auto}
@@ -23,14 +25,12 @@ figcaption{font-weight:600;font-size:15px}
 .legend span{display:inline-flex;align-items:center;gap:6px}
 svg text{font-size:12px;fill:var(--soft)}svg .label{fill:var(--ink)}
 .grid{stroke:var(--rule);fill:none}.axis{stroke:var(--soft);fill:none}
-.curve{fill:none;stroke-width:2}.dashed{stroke-dasharray:6 4}
-.mark{stroke:var(--card);stroke-width:1.2}.cross{fill:none;stroke-width:2.4;pointer-events:all}
-.limit path{stroke:var(--limit);stroke-dasharray:2 3;fill:none}.limit text{font-size:11px;fill:var(--limit)}
-.mark.s0{fill:var(--c0)}.mark.s1{fill:var(--c1)}.mark.s2{fill:var(--c2)}.mark.s3{fill:var(--c3)}
-.mark.s4{fill:var(--c4)}.mark.s5{fill:var(--c5)}.mark.s6{fill:var(--c6)}.mark.s7{fill:var(--c7)}
-.curve.s0,.cross.s0{stroke:var(--c0)}.curve.s1,.cross.s1{stroke:var(--c1)}.curve.s2,.cross.s2{stroke:var(--c2)}
-.curve.s3,.cross.s3{stroke:var(--c3)}.curve.s4,.cross.s4{stroke:var(--c4)}.curve.s5,.cross.s5{stroke:var(--c5)}
-.curve.s6,.cross.s6{stroke:var(--c6)}.curve.s7,.cross.s7{stroke:var(--c7)}
+.curve{fill:none;stroke:currentColor;stroke-width:2}.dashed{stroke-dasharray:6 4}
+.mark{fill:currentColor;stroke:var(--card);stroke-width:1.2}.mark.hollow{fill:none;stroke:currentColor;stroke-width:1.8}
+.cross{fill:none;stroke:currentColor;stroke-width:2.4;pointer-events:all}
+.limit path{stroke:var(--limit);stroke-dasharray:2 3;fill:none}.limit text{font-size:12px;fill:var(--soft)}
+.s0{color:var(--c0)}.s1{color:var(--c1)}.s2{color:var(--c2)}.s3{color:var(--c3)}
+.s4{color:var(--c4)}.s5{color:var(--c5)}.s6{color:var(--c6)}.s7{color:var(--c7)}
 table{border-collapse:collapse;width:100%;font-size:13px}
 th{text-align:left;font-weight:600;color:var(--soft)}th,td{padding:5px 14px 5px 0;border-bottom:1px solid var(--rule);vertical-align:top}
 details{margin-top:28px}summary{cursor:pointer;font-weight:600}.scroll{overflow-x:auto;margin-top:8px}

@@ -1,9 +1,11 @@
 // statescope dilution: how much a state that stores n pairs returns of the wrong ones, measured beside
 // theory.
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "app/cli/command.h"
+#include "app/cli/dilution_model.h"
 #include "app/cli/sizes.h"
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
@@ -19,7 +21,7 @@ namespace {
 using nlohmann::json;
 
 struct Options {
-  std::string device, rule = "linear", expansions = "1,2,4,8,16", pairs = "16,64,256", input;
+  std::string device, rule = "linear", expansions = "1,2,4,8,16", pairs = "16,64,256", input, model, text;
   std::int64_t key_dim = 0, value_dim = 0, row = 0, head = 0, trials = 8, seed = 1;
   bool json = false;
 };
@@ -52,7 +54,7 @@ json gram_json(const Keys& keys) {
   const std::vector<double> gram = gram_matrix(keys);
   return {{"gram", gram},
           {"cosine_histogram", cosine_histogram(gram, keys.pairs)},
-          {"interference", interference(gram, keys.pairs)}};
+          {"interference_per_key", interference(gram, keys.pairs)}};
 }
 
 json point_json(const DilutionPoint& p) {
@@ -117,7 +119,7 @@ int captured_keys(Device& device, const Options& options) {
     table.add({"file", std::to_string(pairs), std::to_string(keys.expansion), std::to_string(keys.key_dim),
                fixed(mean, 3), fixed(expected, 3), percent(recall)});
     json point{{"keys", "file"}, {"pairs", pairs}, {"expansion", keys.expansion}, {"key_dim", keys.key_dim}};
-    point["interference_mean"] = mean;
+    point["interference"] = mean;
     point["independent_expectation"] = expected;
     point["recall_at_1"] = recall;
     point.update(gram_json(keys));
@@ -137,6 +139,13 @@ int captured_keys(Device& device, const Options& options) {
 int dilution(const Options& options) {
   parse_rule(options.rule);
   const auto device = open_device(discover(), options.device);
+  if (!options.model.empty()) {
+    if (options.text.empty()) throw Error(ErrorKind::kUsage, "--model: wanted --text FILE beside it");
+    const std::vector<std::int64_t> pairs = parse_numbers(options.pairs, "--pairs");
+    return dilution_of_model(device, {options.model, options.text, *std::ranges::max_element(pairs),
+                                      options.value_dim > 0 ? options.value_dim : 64,
+                                      static_cast<std::uint64_t>(options.seed), options.json});
+  }
   return options.input.empty() ? generated_keys(*device, options) : captured_keys(*device, options);
 }
 
@@ -165,6 +174,10 @@ void add_dilution(CLI::App& program, Action& action) {
                       "safetensors file with k [B, T, Hq, E, K], in place of generated keys");
   command->add_option("--row", options->row, "batch row of the file")->capture_default_str();
   command->add_option("--head", options->head, "head of the file")->capture_default_str();
+  command->add_option("--model", options->model,
+                      "a checkpoint's directory, in place of generated keys: each layer and head on --text, at the "
+                      "largest of --pairs");
+  command->add_option("--text", options->text, "a text file, read byte by byte");
   command->add_flag("--json", options->json, "Machine-readable, on standard output");
   command->callback([&action, options] { action = [options] { return dilution(*options); }; });
 }

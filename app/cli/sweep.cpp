@@ -81,6 +81,7 @@ Device& sound_device(const std::vector<std::shared_ptr<Device>>& devices, const 
 int sweep_command(const Options& options) {
   const SweepOptions what = sweep_options(options.what);
   const Watch job = watch();
+  if (!options.output.empty()) make_directory(options.output);  // before the minute, not after
   const auto devices = open_devices(options.what.sizes.device);
   const SweepResult result = sweep(devices, what, job);
   clear_progress();
