@@ -1,6 +1,6 @@
 #include "profiler/code_view.h"
 
-#include <algorithm>
+#include <filesystem>
 
 #include "profiler/subprocess.h"
 
@@ -36,9 +36,10 @@ void add_disassembly(CompiledKernel& kernel) {
   }
   if (!kernel.symbol.empty()) {
     kernel.representations.push_back(
-        {"SASS",
-         output_of({"cuobjdump", "/usr/local/cuda/bin/cuobjdump"},
-                   {"--dump-sass", "--function", kernel.symbol, "/proc/self/exe"}, {}, "the CUDA toolkit")});
+        {"SASS", output_of({"cuobjdump", "/usr/local/cuda/bin/cuobjdump"},
+                           {"--dump-sass", "--function", kernel.symbol,
+                            std::filesystem::read_symlink("/proc/self/exe").string()},
+                           {}, "the CUDA toolkit")});
   }
 }
 

@@ -32,12 +32,12 @@ Axis axis_over(double smallest, double largest, int cells) {
   return {low, high > low ? high : low + 1, cells};
 }
 
-char mark(std::size_t index) {
+}  // namespace
+
+char roofline_mark(std::size_t index) {
   constexpr std::string_view kMarks = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
   return index < kMarks.size() ? kMarks[index] : '*';
 }
-
-}  // namespace
 
 ComputeRoof compute_roof(const Problem& problem, const Ceilings& ceilings) {
   const bool matrix = problem.form == Form::kChunked && size_of(problem.dtype) == 2;
@@ -104,7 +104,7 @@ std::string draw_roofline(const Capture& capture, const std::vector<RooflinePoin
     }
   }
   for (std::size_t i = 0; i < points.size(); ++i)
-    put(x.cell(points[i].intensity), y.cell(points[i].flop_per_second), mark(i));
+    put(x.cell(points[i].intensity), y.cell(points[i].flop_per_second), roofline_mark(i));
 
   std::string text;
   char label[48];

@@ -36,9 +36,11 @@ ComputeRoof compute_roof(const Problem& problem, const Ceilings& ceilings);
 /// One point a measured entry.
 std::vector<RooflinePoint> roofline(const Capture& capture);
 
+/// The letter of a device's n-th point in its drawing.
+char roofline_mark(std::size_t index);
+
 /// The chart of one device as text, both axes logarithmic: '/' and '-' the roofs, letters the points, `width`
-/// by `height` characters, then the axes' units. The letters are those of roofline()'s order within the
-/// device.
+/// by `height` characters, then the axes' units. Empty without points or ceilings.
 std::string draw_roofline(const Capture& capture, const std::vector<RooflinePoint>& points,
                           std::size_t device, int width = 72, int height = 18);
 

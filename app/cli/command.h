@@ -18,6 +18,10 @@ void add_sweep(CLI::App& program, Action& action);
 void add_bench(CLI::App& program, Action& action);
 void add_limits(CLI::App& program, Action& action);
 void add_dilution(CLI::App& program, Action& action);
+void add_profile(CLI::App& program, Action& action);
+void add_compare(CLI::App& program, Action& action);
 void add_model(CLI::App& program, Action& action);
+void add_expand(CLI::App& program, Action& action);
+void add_eval(CLI::App& program, Action& action);
 
 }  // namespace statescope::cli

@@ -37,7 +37,11 @@ int main(int argc, char** argv) {
   cli::add_bench(program, action);
   cli::add_limits(program, action);
   cli::add_dilution(program, action);
+  cli::add_profile(program, action);
+  cli::add_compare(program, action);
   cli::add_model(program, action);
+  cli::add_expand(program, action);
+  cli::add_eval(program, action);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
