@@ -1,0 +1,121 @@
+// statescope eval: recall tasks, accuracy against context length.
+#include <algorithm>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "app/cli/command.h"
+#include "app/cli/sizes.h"
+#include "app/cli/terminal.h"
+#include "app/cli/text_table.h"
+#include "models/accounting.h"
+#include "models/tasks.h"
+#include "profiler/export.h"
+
+#include <statescope/error.h>
+
+namespace statescope::cli {
+namespace {
+
+using nlohmann::json;
+
+constexpr double kThresholds[] = {0.5, 0.6, 0.7, 0.8};
+
+struct Options {
+  std::string model, device, task = "passkey", lengths = "512,1024,1536,2048";
+  std::int64_t samples = 10, pairs = 16, seed = 1;
+  bool json = false;
+};
+
+double score(Model& model, const Options& options, std::int64_t length, std::int64_t i) {
+  const auto seed = static_cast<std::uint64_t>(options.seed + i);
+  if (options.task == "mqar") {
+    return recall_accuracy(model, multi_query_recall(length, options.pairs, seed, model.config().vocab_size));
+  }
+  if (options.task == "passkey") {
+    return solves(model,
+                  passkey_sample(length, i, options.samples, static_cast<std::uint64_t>(options.seed)));
+  }
+  if (options.task == "s-niah") return solves(model, single_needle(length, seed));
+  if (options.task == "m-niah") return solves(model, multi_needle(length, seed));
+  throw Error(ErrorKind::kUsage,
+              "--task: found '" + options.task + "', wanted passkey, s-niah, m-niah or mqar");
+}
+
+int eval(const Options& options) {
+  std::vector<std::int64_t> lengths = parse_numbers(options.lengths, "--lengths");
+  std::ranges::sort(lengths);
+  Model model(load_checkpoint(options.model), open_device(discover(), options.device));
+  const Watch job = watch();
+  std::vector<double> accuracy;
+  for (std::int64_t length : lengths) {
+    double sum = 0;
+    for (std::int64_t i = 0; i < options.samples; ++i) {
+      job.check();
+      job.say(options.task + ", length " + std::to_string(length) + ", sample " + std::to_string(i + 1) +
+              " of " + std::to_string(options.samples));
+      sum += score(model, options, length, i);
+    }
+    accuracy.push_back(sum / static_cast<double>(options.samples));
+  }
+  clear_progress();
+  const double millions = static_cast<double>(account(model.config()).state) / 1e6;
+  const std::string unit = options.task == "mqar" ? "tokens" : "bytes";
+  if (options.json) {
+    json j = document("statescope.eval/1");
+    j["model"] = options.model;
+    j["device"] = model.device().info().name;
+    j["task"] = options.task;
+    j["samples"] = options.samples;
+    j["seed"] = options.seed;
+    j["length_unit"] = unit;
+    j["lengths"] = lengths;
+    j["accuracy"] = accuracy;
+    for (double t : kThresholds) j["longest_above"][fixed(t, 1)] = longest_above(lengths, accuracy, t);
+    j["state_elements_millions"] = millions;
+    j["fit_forget_thousand_tokens"] = forget_length(millions);
+    j["fit_recall_thousand_tokens"] = recall_length(millions);
+    std::cout << j.dump(2) << "\n";
+    return 0;
+  }
+  TextTable table({">length", ">accuracy"});
+  for (std::size_t i = 0; i < lengths.size(); ++i)
+    table.add({std::to_string(lengths[i]), percent(accuracy[i])});
+  table.print(std::cout);
+  for (double t : kThresholds) {
+    const std::int64_t longest = longest_above(lengths, accuracy, t);
+    std::cout << "Longest with an accuracy of " << fixed(t, 1) << ": "
+              << (longest > 0 ? std::to_string(longest) + " " + unit : std::string("none")) << "\n";
+  }
+  std::cout << "Capacity fits of trained models at " << fixed(millions, 2) << " M state elements: forget "
+            << fixed(forget_length(millions), 1) << ", recall " << fixed(recall_length(millions), 1)
+            << " thousand tokens (negative: below the fits' range).\n";
+  return 0;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& program, Action& action) {
+  CLI::App* command = program.add_subcommand("eval", "Recall tasks: accuracy against context length");
+  auto options = std::make_shared<Options>();
+  command->add_option("--model", options->model, "a checkpoint's directory")->required();
+  command
+      ->add_option("--task", options->task, "passkey, s-niah, m-niah (text, byte by byte) or mqar (tokens)")
+      ->capture_default_str();
+  command->add_option("--lengths", options->lengths, "bytes of text, tokens of mqar, with commas between")
+      ->capture_default_str();
+  command->add_option("--samples", options->samples, "a length")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--pairs", options->pairs, "of mqar")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--seed", options->seed, "of the first sample")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--device", options->device,
+                      "where the recurrence runs (default: the first GPU, llvmpipe or cpu)");
+  command->add_flag("--json", options->json, "Machine-readable, on standard output");
+  command->callback([&action, options] { action = [options] { return eval(*options); }; });
+}
+
+}  // namespace statescope::cli
