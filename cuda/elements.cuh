@@ -10,12 +10,8 @@
 
 namespace statescope::cuda {
 
-/// Four consecutive elements; `index` is a multiple of four. The type is the same for a whole launch, so the
-/// branch costs nothing beside the load, and saves three instantiations of every kernel.
-__device__ inline float4 load4(const void* base, std::int64_t index, DType type) {
-  if (type == DType::kF32)
-    return __ldg(reinterpret_cast<const float4*>(static_cast<const float*>(base) + index));
-  const uint2 raw = __ldg(reinterpret_cast<const uint2*>(static_cast<const std::uint16_t*>(base) + index));
+/// Four 16-bit elements in float32.
+__device__ inline float4 widen(uint2 raw, DType type) {
   if (type == DType::kBf16) {
     return make_float4(__uint_as_float(raw.x << 16), __uint_as_float(raw.x & 0xffff0000u),
                        __uint_as_float(raw.y << 16), __uint_as_float(raw.y & 0xffff0000u));
@@ -23,6 +19,20 @@ __device__ inline float4 load4(const void* base, std::int64_t index, DType type)
   const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&raw.x));
   const float2 high = __half22float2(*reinterpret_cast<const __half2*>(&raw.y));
   return make_float4(low.x, low.y, high.x, high.y);
+}
+
+/// Four consecutive elements of global memory; `index` is a multiple of four. The type is the same for a
+/// whole launch, so the branch costs nothing beside the load, and saves three instantiations of every kernel.
+__device__ inline float4 load4(const void* base, std::int64_t index, DType type) {
+  if (type == DType::kF32)
+    return __ldg(reinterpret_cast<const float4*>(static_cast<const float*>(base) + index));
+  return widen(__ldg(reinterpret_cast<const uint2*>(static_cast<const std::uint16_t*>(base) + index)), type);
+}
+
+/// The same from shared memory.
+__device__ inline float4 read4(const void* base, int index, DType type) {
+  if (type == DType::kF32) return *reinterpret_cast<const float4*>(static_cast<const float*>(base) + index);
+  return widen(*reinterpret_cast<const uint2*>(static_cast<const std::uint16_t*>(base) + index), type);
 }
 
 __device__ inline float load1(const void* base, std::int64_t index, DType type) {
@@ -44,6 +54,22 @@ __device__ inline void store1(void* base, std::int64_t index, DType type, float 
 
 __device__ inline float4 scaled(float4 x, float s) {
   return make_float4(x.x * s, x.y * s, x.z * s, x.w * s);
+}
+
+/// Copies 4 or 16 bytes from global to shared memory in the background.
+template <int kBytes>
+__device__ inline void copy_async(void* shared, const void* global) {
+  const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+  if constexpr (kBytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+  } else {
+    static_assert(kBytes == 4);
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(global) : "memory");
+  }
+}
+/// Waits for this thread's copies; a barrier must follow before other threads' are read.
+__device__ inline void wait_for_copies() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 /// Hands out the block's dynamic shared memory piece by piece.

@@ -68,7 +68,6 @@ struct ScanParameters {
   Arguments a;
   BackwardScratch scratch;
   int subheads, groups, tiles, tokens;
-  bool outputs;  ///< forward scan: o and ht are wanted (not in backward)
 };
 
 /// A warp's tile of the state: lane (key, value) owns kRows rows and two columns.
@@ -137,6 +136,9 @@ struct Scan {
   const ScanParameters& p;
   int head, qk_head, sequence, first_column, columns, subhead, tile, first_subhead = 0;
   float *k, *q, *values, *parts, *decay, *beta;
+  std::byte *next_k, *next_q, *next_values;
+  float *next_g, *next_beta;
+  int element;  ///< bytes
 
   __device__ Scan(const ScanParameters& parameters, float* shared) : p(parameters) {
     columns = p.tiles * L::kTile;
@@ -150,6 +152,7 @@ struct Scan {
     const int warp = threadIdx.x / cuda_tiles::kWarp;
     subhead = warp % p.subheads;
     tile = warp / p.subheads;
+    element = p.a.dtype == DType::kF32 ? 4 : 2;
 
     SharedMemory memory(shared);
     const int rows = p.tokens * p.subheads;
@@ -157,9 +160,25 @@ struct Scan {
     q = memory.take(rows * kPaddedKey);
     values = memory.take(p.tokens * columns);
     parts = memory.take(rows * columns);
+    const auto take_stored = [&](int elements) {
+      return reinterpret_cast<std::byte*>(memory.take(elements * element / 4));
+    };
+    next_k = take_stored(rows * kPaddedKey);
+    next_q = take_stored(rows * kPaddedKey);
+    next_values = take_stored(p.tokens * columns);
     decay = memory.take(rows * kChannels);
+    next_g = memory.take(rows * kChannels);
     beta = memory.take(rows);
+    next_beta = memory.take(rows);
     memory.expect_all_taken(shared);
+
+    // Rows beyond K are zero for good, so that padded rows of the state stay zero.
+    const int padding = kPaddedKey - p.a.key_dim;
+    for (int i = threadIdx.x; i < rows * padding; i += blockDim.x) {
+      const int at = i / padding * kPaddedKey + p.a.key_dim + i % padding;
+      k[at] = q[at] = 0.f;
+      if constexpr (kKind == Kind::kChannelDecay) decay[at] = 0.f;
+    }
   }
 
   __device__ int subheads_here() const { return min(p.subheads, p.a.expansion - first_subhead); }
@@ -174,45 +193,78 @@ struct Scan {
     return matrix * p.a.key_dim * p.a.value_dim + first_column + tile * L::kTile + lanes.column();
   }
 
-  /// Stages tokens [first, first + count): k, scale q, e^g, beta of the group's subheads, and the block's
-  /// columns of `from` (v or do). Rows beyond K are zero, so that padded state rows stay zero.
-  __device__ void stage(std::int64_t first, int count, const void* from, bool with_q) const {
+  /// Starts to bring in tokens [first, first + count): k, q, g, beta of the warp's subhead, and the block's
+  /// columns of `from` (v or do), while the tokens before are at work. The warps over V of a subhead share
+  /// its tokens.
+  __device__ void fetch(std::int64_t first, int count, const void* from, bool with_q) const {
     const Arguments& a = p.a;
-    constexpr int kQuadsOfRow = kPaddedKey / 4;
-    const int here = subheads_here();
-    for (int i = threadIdx.x; i < count * here * kQuadsOfRow; i += blockDim.x) {
-      const int quad = i % kQuadsOfRow, pair = i / kQuadsOfRow, token = pair / here, j = pair % here;
-      const int at = (token * p.subheads + j) * kPaddedKey + quad * 4;
-      const bool inside = quad * 4 < a.key_dim;
-      const std::int64_t from_row =
-          ((first + token) * a.qk_heads + qk_head) * a.expansion + first_subhead + j;
-      const std::int64_t index = from_row * a.key_dim + quad * 4;
-      const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
-      *reinterpret_cast<float4*>(k + at) = inside ? load4(a.k, index, a.dtype) : zero;
-      if (with_q) {
-        *reinterpret_cast<float4*>(q + at) = inside ? scaled(load4(a.q, index, a.dtype), a.scale) : zero;
-      }
-      if constexpr (kKind == Kind::kChannelDecay) {
-        float4 g = zero;
-        if (inside) {
-          g = __ldg(reinterpret_cast<const float4*>(a.g + row(first + token, first_subhead + j) * a.key_dim +
-                                                    quad * 4));
+    const int lane = threadIdx.x % 32;
+    if (active()) {
+      const int j = first_subhead + subhead, bytes = a.key_dim * element;
+      const std::int64_t stride = static_cast<std::int64_t>(a.qk_heads) * a.expansion * bytes;
+      const std::int64_t offset =
+          first * stride + (static_cast<std::int64_t>(qk_head) * a.expansion + j) * bytes;
+      const std::int64_t gate = row(first, j), gate_stride = static_cast<std::int64_t>(a.heads) * a.expansion;
+#pragma unroll 1
+      for (int token = tile; token < count; token += p.tiles) {
+        const int at = token * p.subheads + subhead;
+        const std::int64_t source = offset + token * stride;
+        std::byte *to_k = next_k + at * kPaddedKey * element, *to_q = next_q + at * kPaddedKey * element;
+#pragma unroll 1
+        for (int piece = lane * 16; piece < bytes; piece += 512) {
+          copy_async<16>(to_k + piece, static_cast<const std::byte*>(a.k) + source + piece);
+          if (with_q) copy_async<16>(to_q + piece, static_cast<const std::byte*>(a.q) + source + piece);
         }
-        *reinterpret_cast<float4*>(decay + at) = make_float4(expf(g.x), expf(g.y), expf(g.z), expf(g.w));
+        if constexpr (kKind == Kind::kChannelDecay) {
+          const float* g = a.g + (gate + token * gate_stride) * a.key_dim;
+#pragma unroll 1
+          for (int i = lane * 4; i < a.key_dim; i += 128) copy_async<16>(next_g + at * kPaddedKey + i, g + i);
+        }
+      }
+      if (kKind != Kind::kChannelDecay && tile == 0 && lane < count) {
+        const int at = lane * p.subheads + subhead;
+        if (a.g) copy_async<4>(next_g + at, a.g + gate + lane * gate_stride);
+        if constexpr (kKind == Kind::kDelta)
+          copy_async<4>(next_beta + at, a.beta + gate + lane * gate_stride);
       }
     }
-    for (int i = threadIdx.x; i < count * columns / 4; i += blockDim.x) {
-      const int token = i * 4 / columns, column = i * 4 % columns;
-      *reinterpret_cast<float4*>(values + i * 4) =
-          load4(from, ((first + token) * a.heads + head) * a.value_dim + first_column + column, a.dtype);
+    const int row_pieces = columns * element / 16;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < count * row_pieces; i += blockDim.x) {
+      const int token = i / row_pieces, piece = i % row_pieces * 16;
+      const std::int64_t index = ((first + token) * a.heads + head) * a.value_dim + first_column;
+      copy_async<16>(next_values + token * columns * element + piece,
+                     static_cast<const std::byte*>(from) + index * element + piece);
     }
-    if constexpr (kKind != Kind::kChannelDecay) {
-      for (int i = threadIdx.x; i < count * here; i += blockDim.x) {
-        const int token = i / here, j = i % here;
-        const std::int64_t index = row(first + token, first_subhead + j);
-        decay[token * p.subheads + j] = a.g ? expf(__ldg(a.g + index)) : 1.f;
-        if constexpr (kKind == Kind::kDelta) beta[token * p.subheads + j] = __ldg(a.beta + index);
+  }
+
+  /// Turns `count` tokens that have arrived into float32: k, scale q, v or do, e^g, beta.
+  __device__ void unpack(int count, bool with_q) const {
+    const Arguments& a = p.a;
+    const int lane = threadIdx.x % 32;
+    if (active()) {
+#pragma unroll 1
+      for (int token = tile; token < count; token += p.tiles) {
+        const int at = (token * p.subheads + subhead) * kPaddedKey;
+#pragma unroll 1
+        for (int i = at + lane * 4; i < at + a.key_dim; i += 128) {
+          *reinterpret_cast<float4*>(k + i) = read4(next_k, i, a.dtype);
+          if (with_q) *reinterpret_cast<float4*>(q + i) = scaled(read4(next_q, i, a.dtype), a.scale);
+          if constexpr (kKind == Kind::kChannelDecay) {
+            const float4 g = *reinterpret_cast<const float4*>(next_g + i);
+            *reinterpret_cast<float4*>(decay + i) = make_float4(expf(g.x), expf(g.y), expf(g.z), expf(g.w));
+          }
+        }
       }
+      if (kKind != Kind::kChannelDecay && tile == 0 && lane < count) {
+        const int at = lane * p.subheads + subhead;
+        decay[at] = a.g ? expf(next_g[at]) : 1.f;
+        if constexpr (kKind == Kind::kDelta) beta[at] = next_beta[at];
+      }
+    }
+#pragma unroll 1
+    for (int i = threadIdx.x * 4; i < count * columns; i += blockDim.x * 4) {
+      *reinterpret_cast<float4*>(values + i) = read4(next_values, i, a.dtype);
     }
   }
 
@@ -221,6 +273,7 @@ struct Scan {
   __device__ void write_sums(std::int64_t first, int count, void* to) const {
     const int here = subheads_here();
     const bool last = first_subhead + here == p.a.expansion;
+#pragma unroll 1
     for (int i = threadIdx.x; i < count * columns; i += blockDim.x) {
       const int token = i / columns, column = i % columns;
       const std::int64_t index = ((first + token) * p.a.heads + head) * p.a.value_dim + first_column + column;
@@ -237,7 +290,8 @@ struct Scan {
 
 /// The kernel of a kind and padded key dimension.
 using KernelPointer = const void*;
-KernelPointer forward_scan_kernel(Kind kind, int padded_key);
+/// `outputs`: o and ht are wanted; backward wants the states alone.
+KernelPointer forward_scan_kernel(Kind kind, int padded_key, bool outputs);
 KernelPointer reverse_scan_kernel(Kind kind, int padded_key);
 KernelPointer gradient_kernel(Kind kind);
 KernelPointer step_kernel(Kind kind, int padded_key);

@@ -55,8 +55,8 @@ KernelLaunch scan(const Problem& p, const Geometry& g, std::string kernel, Kerne
   launch.block = g.workgroup_size;
   const int padded = padded_key_dim(p.key_dim);
   launch.dynamic_shared_bytes = launch.predicted_shared_bytes =
-      4 * cuda_tiles::scan_floats(padded, gate_per_channel(p.rule) ? padded : 1, static_cast<int>(g.subheads),
-                                  static_cast<int>(g.value_tile), static_cast<int>(g.chunk));
+      cuda_tiles::scan_bytes(padded, gate_per_channel(p.rule) ? padded : 1, static_cast<int>(g.subheads),
+                             static_cast<int>(g.value_tile), static_cast<int>(g.chunk), size_of(p.dtype));
   bind_parameters(launch, [p, g, padded](const Arguments& a) {
     Carver carver{a.scratch};
     ScanParameters parameters{};
@@ -66,21 +66,21 @@ KernelLaunch scan(const Problem& p, const Geometry& g, std::string kernel, Kerne
     parameters.groups = static_cast<int>((p.expansion + g.subheads - 1) / g.subheads);
     parameters.tiles = static_cast<int>(g.value_tile) / cuda_tiles::warp_columns(padded);
     parameters.tokens = static_cast<int>(g.chunk);
-    parameters.outputs = p.pass == Pass::kForward;
     return parameters;
   });
   return launch;
 }
 
 std::vector<KernelLaunch> forward(const Problem& p, const Geometry& g) {
-  return {scan(p, g, "recurrent.forward", forward_scan_kernel(kind_of(p.rule), padded_key_dim(p.key_dim)))};
+  return {
+      scan(p, g, "recurrent.forward", forward_scan_kernel(kind_of(p.rule), padded_key_dim(p.key_dim), true))};
 }
 
 std::vector<KernelLaunch> backward(const Problem& p, const Geometry& g) {
   const Kind kind = kind_of(p.rule);
   const int padded = padded_key_dim(p.key_dim);
   std::vector<KernelLaunch> result;
-  result.push_back(scan(p, g, "recurrent.backward.states", forward_scan_kernel(kind, padded)));
+  result.push_back(scan(p, g, "recurrent.backward.states", forward_scan_kernel(kind, padded, false)));
   result.push_back(scan(p, g, "recurrent.backward.reverse", reverse_scan_kernel(kind, padded)));
   KernelLaunch& gradients = result.emplace_back();
   gradients.name = "recurrent.backward.gradients";

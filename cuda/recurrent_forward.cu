@@ -5,7 +5,7 @@
 //   o = scale sum_j q_j S_j
 // A block owns some columns of V of one head and all its subheads, a warp (or several, over V) each: v is
 // staged once for all of them, and o is summed over them, in order, through shared memory. Shared memory:
-// cuda_tiles::scan_floats.
+// cuda_tiles::scan_bytes.
 //
 // Backward runs this kernel too, without outputs, to leave the state before every chunk of 16 tokens, and w.
 #include "cuda/recurrence.cuh"
@@ -13,7 +13,7 @@
 namespace statescope::cuda {
 namespace {
 
-template <Kind kKind, int kPaddedKey>
+template <Kind kKind, int kPaddedKey, bool kOutputs>
 __global__ void __launch_bounds__(cuda_tiles::kMaxScanWarps * 32)
     forward_scan(const __grid_constant__ ScanParameters p) {
   extern __shared__ __align__(16) float shared[];
@@ -31,14 +31,22 @@ __global__ void __launch_bounds__(cuda_tiles::kMaxScanWarps * 32)
     const std::int64_t own_state = scan.corner(scan.sequence, lanes);
     lanes.load(state, a.h0 && active ? a.h0 + own_state : nullptr, a.key_dim, a.value_dim);
 
+    const auto count_at = [&](int t) { return min(p.tokens, range.length - t); };
+    if (range.length > 0) scan.fetch(range.begin, count_at(0), a.v, kOutputs);
     for (int t = 0; t < range.length; t += p.tokens) {
-      const int count = min(p.tokens, range.length - t);
-      if (p.scratch.states && active && t % cuda_tiles::kGradientChunk == 0) {
+      const int count = count_at(t);
+      if (!kOutputs && active && t % cuda_tiles::kGradientChunk == 0) {
         const std::int64_t chunk = range.first_chunk + t / cuda_tiles::kGradientChunk;
         lanes.store(state, p.scratch.states + scan.corner(chunk, lanes), a.key_dim, a.value_dim);
       }
-      scan.stage(range.begin + t, count, a.v, p.outputs);
+      wait_for_copies();
       __syncthreads();
+      if (kOutputs && t > 0) scan.write_sums(range.begin + t - p.tokens, p.tokens, a.o);
+      scan.unpack(count, kOutputs);
+      __syncthreads();
+      if (t + p.tokens < range.length) {
+        scan.fetch(range.begin + t + p.tokens, count_at(t + p.tokens), a.v, kOutputs);
+      }
 
       for (int c = 0; active && c < count; ++c) {
         const int row = c * p.subheads + scan.subhead;
@@ -64,7 +72,7 @@ __global__ void __launch_bounds__(cuda_tiles::kMaxScanWarps * 32)
           lanes.sum(left, right);
           u.x -= decay * left;
           u.y -= decay * right;
-          if (p.scratch.w && lanes.key == 0) {
+          if (!kOutputs && lanes.key == 0) {
             float* w =
                 p.scratch.w + scan.row(range.begin + t + c, scan.first_subhead + scan.subhead) * a.value_dim;
             *reinterpret_cast<float2*>(w + scan.first_column + tile_column) = u;
@@ -91,7 +99,7 @@ __global__ void __launch_bounds__(cuda_tiles::kMaxScanWarps * 32)
             s[0] = d[x] * s[0] + keys[x] * u.x;
             s[1] = d[x] * s[1] + keys[x] * u.y;
           }
-          if (p.outputs) {
+          if (kOutputs) {
             const float4 q4 = *reinterpret_cast<const float4*>(q + lanes.quad_row(i));
             const float* queries = &q4.x;
 #pragma unroll
@@ -101,25 +109,29 @@ __global__ void __launch_bounds__(cuda_tiles::kMaxScanWarps * 32)
             }
           }
         }
-        if (p.outputs) {
+        if (kOutputs) {
           const float o = lanes.sum_one(o0, o1);
           if (lanes.key < 2) scan.parts[row * scan.columns + tile_column + lanes.key] = o;
         }
       }
-      __syncthreads();
-      // The next stage() overwrites k, q, v but no parts, so these sums need no barrier behind them.
-      if (p.outputs) scan.write_sums(range.begin + t, count, a.o);
     }
-    if (p.outputs && active) lanes.store(state, a.ht + own_state, a.key_dim, a.value_dim);
+    __syncthreads();
+    if (kOutputs && range.length > 0) {
+      const int last = (range.length - 1) / p.tokens * p.tokens;
+      scan.write_sums(range.begin + last, count_at(last), a.o);
+    }
+    if (kOutputs && active) lanes.store(state, a.ht + own_state, a.key_dim, a.value_dim);
   }
 }
 
 }  // namespace
 
-KernelPointer forward_scan_kernel(Kind kind, int padded_key) {
-  return instantiation(kind, padded_key, [](auto kind_constant, auto padded) {
-    return reinterpret_cast<KernelPointer>(
-        &forward_scan<decltype(kind_constant)::value, decltype(padded)::value>);
+KernelPointer forward_scan_kernel(Kind kind, int padded_key, bool outputs) {
+  return instantiation(kind, padded_key, [outputs](auto kind_constant, auto padded) {
+    constexpr Kind kKind = decltype(kind_constant)::value;
+    constexpr int kPaddedKey = decltype(padded)::value;
+    return outputs ? reinterpret_cast<KernelPointer>(&forward_scan<kKind, kPaddedKey, true>)
+                   : reinterpret_cast<KernelPointer>(&forward_scan<kKind, kPaddedKey, false>);
   });
 }
 

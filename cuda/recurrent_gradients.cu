@@ -41,6 +41,21 @@ __device__ inline void accumulate(float (&sums)[kChunk], float x, const float* v
   }
 }
 
+/// A sum of products as if in twice the precision (Ogita, Rump, Oishi 2005, Dot2): `sum` + `lost`. One scalar
+/// do . u scales whole rows of dq and dk, and may be a small difference of large terms: a plain sum's error
+/// alone would miss float32's tolerance there.
+struct Dot {
+  float sum, lost;
+  __device__ void add(float x, float y) {
+    const float product = __fmul_rn(x, y), next = __fadd_rn(sum, product), added = __fsub_rn(next, sum);
+    lost += __fadd_rn(__fadd_rn(__fsub_rn(sum, __fsub_rn(next, added)), __fsub_rn(product, added)),
+                      __fmaf_rn(x, y, -product));
+    sum = next;
+  }
+  /// For 16-bit inputs, whose own rounding is far larger.
+  __device__ void add_plain(float x, float y) { sum += x * y; }
+};
+
 template <Kind kKind>
 __global__ void __launch_bounds__(256) chunk_gradients(const __grid_constant__ GradientParameters p) {
   constexpr bool kDelta = kKind == Kind::kDelta;
@@ -67,6 +82,8 @@ __global__ void __launch_bounds__(256) chunk_gradients(const __grid_constant__ G
   SharedMemory memory(shared);
   float* m = memory.take(kChunk * kChunk);
   float* n = memory.take(kChunk * kChunk);
+  float* m_lost = memory.take(kChunk * kChunk);
+  float* n_lost = memory.take(kChunk * kChunk);
   float* outs = memory.take(kColumns * kChunk);  // do, w, du: [column][token]
   float* ws = memory.take(kColumns * kChunk);
   float* dus = memory.take(kColumns * kChunk);
@@ -104,7 +121,7 @@ __global__ void __launch_bounds__(256) chunk_gradients(const __grid_constant__ G
       decay[t] = t < count && a.g ? expf(__ldg(a.g + row(t))) : 1.f;
       beta[t] = !kDelta ? 1.f : t < count ? __ldg(a.beta + row(t)) : 0.f;
     }
-    for (int i = threadIdx.x; i < kChunk * kChunk; i += threads) m[i] = n[i] = 0.f;
+    for (int i = threadIdx.x; i < kChunk * kChunk; i += threads) m[i] = n[i] = m_lost[i] = n_lost[i] = 0.f;
 
     // The products over V, 16 columns at a time.
     float p1[kChunk] = {}, y[kChunk] = {}, p3[kChunk] = {}, x = 0.f;
@@ -146,27 +163,37 @@ __global__ void __launch_bounds__(256) chunk_gradients(const __grid_constant__ G
       for (int i = threadIdx.x; i < kChunk * kChunk; i += threads) {
         const int t = i / kChunk, s = i % kChunk;
         if (s > t) continue;
-        float sum_m = m[i], sum_n = n[i];
-        for (int c = 0; c < kColumns; ++c) {
-          sum_m += outs[c * kChunk + t] * ws[c * kChunk + s];
-          if constexpr (kDelta) sum_n += dus[c * kChunk + t] * ws[c * kChunk + s];
+        Dot dot_m{m[i], m_lost[i]}, dot_n{n[i], n_lost[i]};
+        if (a.dtype == DType::kF32) {
+          for (int c = 0; c < kColumns; ++c) {
+            dot_m.add(outs[c * kChunk + t], ws[c * kChunk + s]);
+            if constexpr (kDelta) dot_n.add(dus[c * kChunk + t], ws[c * kChunk + s]);
+          }
+          m_lost[i] = dot_m.lost;
+          n_lost[i] = dot_n.lost;
+        } else {
+          for (int c = 0; c < kColumns; ++c) {
+            dot_m.add_plain(outs[c * kChunk + t], ws[c * kChunk + s]);
+            if constexpr (kDelta) dot_n.add_plain(dus[c * kChunk + t], ws[c * kChunk + s]);
+          }
         }
-        m[i] = sum_m;
-        n[i] = sum_n;
+        m[i] = dot_m.sum;
+        n[i] = dot_n.sum;
       }
     }
     __syncthreads();
-    if constexpr (kDelta) {  // w to u
-      if (threadIdx.x < count) a.dbeta[row(threadIdx.x)] = n[threadIdx.x * kChunk + threadIdx.x];
-      __syncthreads();
-      for (int i = threadIdx.x; i < kChunk * kChunk; i += threads) {
-        m[i] *= beta[i % kChunk];
-        n[i] *= beta[i % kChunk];
-      }
+    for (int i = threadIdx.x; i < kChunk * kChunk; i += threads) {
+      const int t = i / kChunk, s = i % kChunk;
+      const float seen = n[i] + n_lost[i], u = kDelta ? beta[s] : 1.f;  // u = beta w
+      if (kDelta && t == s && t < count) a.dbeta[row(t)] = seen;
+      m[i] = u * (m[i] + m_lost[i]);
+      n[i] = u * seen;
+    }
+    if constexpr (kDelta) {
 #pragma unroll
       for (int t = 0; t < kChunk; ++t) y[t] *= beta[t];
-      __syncthreads();
     }
+    __syncthreads();
 
     // Back through the tokens, this thread's channel. p1[t] becomes dg_t once it is used.
     const auto decay_at = [&](int t) { return kChannelDecay ? decay[t * threads + channel] : decay[t]; };

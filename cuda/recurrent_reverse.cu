@@ -31,15 +31,21 @@ __global__ void __launch_bounds__(cuda_tiles::kMaxScanWarps * 32)
     const std::int64_t own_state = scan.corner(scan.sequence, lanes);
     lanes.load(carry, a.dht && active ? a.dht + own_state : nullptr, a.key_dim, a.value_dim);
 
+    const auto count_of = [&](int block) { return min(p.tokens, range.length - block * p.tokens); };
+    if (last_block >= 0) scan.fetch(range.begin + last_block * p.tokens, count_of(last_block), a.d_o, true);
     for (int block = last_block; block >= 0; --block) {
-      const int t = block * p.tokens, count = min(p.tokens, range.length - t);
+      const int t = block * p.tokens, count = count_of(block);
       const bool ends_chunk = block == last_block || (t + p.tokens) % cuda_tiles::kGradientChunk == 0;
       if (active && ends_chunk) {
         const std::int64_t chunk = range.first_chunk + t / cuda_tiles::kGradientChunk;
         lanes.store(carry, p.scratch.gradients + scan.corner(chunk, lanes), a.key_dim, a.value_dim);
       }
-      scan.stage(range.begin + t, count, a.d_o, true);
+      wait_for_copies();
       __syncthreads();
+      if (block < last_block) scan.write_sums(range.begin + t + p.tokens, count_of(block + 1), a.dv);
+      scan.unpack(count, true);
+      __syncthreads();
+      if (block > 0) scan.fetch(range.begin + t - p.tokens, p.tokens, a.d_o, true);
 
       for (int c = count - 1; active && c >= 0; --c) {
         const int row = c * p.subheads + scan.subhead;
@@ -102,9 +108,9 @@ __global__ void __launch_bounds__(cuda_tiles::kMaxScanWarps * 32)
           if (lanes.key < 2) part[lanes.key] = du;
         }
       }
-      __syncthreads();
-      scan.write_sums(range.begin + t, count, a.dv);
     }
+    __syncthreads();
+    if (last_block >= 0) scan.write_sums(range.begin, count_of(0), a.dv);
     if (a.dh0 && active) lanes.store(carry, a.dh0 + own_state, a.key_dim, a.value_dim);
   }
 }

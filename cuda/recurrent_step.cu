@@ -9,8 +9,9 @@
 namespace statescope::cuda {
 namespace {
 
-constexpr int kWarps = cuda_tiles::kStepThreads / 32;
+constexpr int kWarps = cuda_tiles::kStepSlabWarps;
 constexpr int kRowsAtOnce = kWarps * 4;  // a warp reads 4 rows of 8 float4
+constexpr int kSlots = kWarps * cuda_tiles::kStepColumns;
 
 __device__ inline void add_product(float4& sum, float x, float4 y) {
   sum.x += x * y.x;
@@ -19,7 +20,7 @@ __device__ inline void add_product(float4& sum, float x, float4 y) {
   sum.w += x * y.w;
 }
 
-/// Sums over the block's rows; every thread gets its columns' sum. One barrier; `slots` must not be reused
+/// Sums over a slab's rows; every thread gets its columns' sum. One barrier; `slots` must not be reused
 /// before the next barrier but one.
 __device__ inline float4 sum_rows(float4 x, float* slots) {
 #pragma unroll
@@ -30,21 +31,27 @@ __device__ inline float4 sum_rows(float4 x, float* slots) {
     x.w += __shfl_xor_sync(0xffffffffu, x.w, step);
   }
   const int lane = threadIdx.x % 32, quad = lane % 8;
-  float4* rows = reinterpret_cast<float4*>(slots);
-  if (lane < 8) rows[threadIdx.x / 32 * 8 + quad] = x;
+  const int warp = threadIdx.x / 32;
+  float4* all = reinterpret_cast<float4*>(slots);
+  if (lane < 8) all[warp * 8 + quad] = x;
   __syncthreads();
-  float4 sum = rows[quad];
+  const float4* rows = all + warp / kWarps * kWarps * 8 + quad;
+  float4 sum = rows[0];
 #pragma unroll
-  for (int warp = 1; warp < kWarps; ++warp) add_product(sum, 1.f, rows[warp * 8 + quad]);
+  for (int other = 1; other < kWarps; ++other) add_product(sum, 1.f, rows[other * 8]);
   return sum;
 }
 
+/// Two subheads' states in registers, one at work and one on its way, decide how many blocks fit.
+constexpr int blocks_a_multiprocessor(int padded_key) {
+  return (padded_key == 256 ? 2 : padded_key == 128 ? 4 : 6) / cuda_tiles::kStepSlabs;
+}
+
 template <Kind kKind, int kPaddedKey>
-__global__ void __launch_bounds__(cuda_tiles::kStepThreads, kPaddedKey == 256 ? 3 : 6)
+__global__ void __launch_bounds__(cuda_tiles::kStepThreads, blocks_a_multiprocessor(kPaddedKey))
     step(const __grid_constant__ Arguments a) {
   constexpr int kRows = kPaddedKey / kRowsAtOnce;
   constexpr int kChannels = kKind == Kind::kChannelDecay ? kPaddedKey : 1;
-  constexpr int kSlots = kWarps * cuda_tiles::kStepColumns;
   const int staged = min(a.expansion, cuda_tiles::kStepSubheads);
 
   extern __shared__ __align__(16) float shared[];
@@ -57,27 +64,38 @@ __global__ void __launch_bounds__(cuda_tiles::kStepThreads, kPaddedKey == 256 ? 
   memory.expect_all_taken(shared);
 
   const int value_blocks = (a.value_dim + cuda_tiles::kStepColumns - 1) / cuda_tiles::kStepColumns;
-  const int column = blockIdx.x % value_blocks * cuda_tiles::kStepColumns + threadIdx.x % 8 * 4;
+  const int slab = threadIdx.x / 32 / kWarps;
+  const int column = blockIdx.x % value_blocks * cuda_tiles::kStepColumns + slab * cuda_tiles::kStepSlab +
+                     threadIdx.x % 8 * 4;
   const std::int64_t head_row = blockIdx.x / value_blocks;  // (b, head)
   const int head = head_row % a.heads;
   const std::int64_t batch = head_row / a.heads;
   const int qk_head = head / (a.heads / a.qk_heads);
   const bool inside = column < a.value_dim;
-  const int first_row = threadIdx.x / 8;
+  const int first_row = threadIdx.x / 8 % kRowsAtOnce;
   const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
 
   const float4 v = inside ? load4(a.v, head_row * a.value_dim + column, a.dtype) : zero;
   float4 o = zero;
-  for (int j = 0; j < a.expansion; ++j) {
-    float4* own =
-        reinterpret_cast<float4*>(a.ht + (head_row * a.expansion + j) * a.key_dim * a.value_dim + column);
-    const int pitch = a.value_dim / 4;
-    float4 state[kRows];
+  const int pitch = a.value_dim / 4;
+  const auto state_of = [&](int j) {
+    return reinterpret_cast<float4*>(a.ht + (head_row * a.expansion + j) * a.key_dim * a.value_dim + column);
+  };
+  const auto load = [&](float4(&to)[kRows], const float4* from) {
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       const int row = i * kRowsAtOnce + first_row;
-      state[i] = inside && row < a.key_dim ? __ldcs(own + static_cast<std::int64_t>(row) * pitch) : zero;
+      to[i] = inside && row < a.key_dim ? __ldcs(from + row * pitch) : zero;
     }
+  };
+  float4 next[kRows];
+  load(next, state_of(0));
+  for (int j = 0; j < a.expansion; ++j) {
+    float4* own = state_of(j);
+    float4 state[kRows];
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) state[i] = next[i];
+    if (j + 1 < a.expansion) load(next, state_of(j + 1));
 
     const int at = j % staged;
     if (at == 0) {
@@ -123,11 +141,11 @@ __global__ void __launch_bounds__(cuda_tiles::kStepThreads, kPaddedKey == 256 ? 
       float4 s = scaled(state[i], d);
       add_product(s, keys[i * kRowsAtOnce], u);
       add_product(o, queries[i * kRowsAtOnce], s);
-      if (inside && row < a.key_dim) __stcs(own + static_cast<std::int64_t>(row) * pitch, s);
+      if (inside && row < a.key_dim) __stcs(own + row * pitch, s);
     }
   }
   o = sum_rows(o, slots + a.expansion % 2 * kSlots);
-  if (threadIdx.x < 8 && inside) {
+  if (first_row == 0 && inside) {
     const std::int64_t index = head_row * a.value_dim + column;
     store1(a.o, index, a.dtype, o.x);
     store1(a.o, index + 1, a.dtype, o.y);

@@ -10,11 +10,11 @@
 
 namespace statescope::cuda_tiles {
 
-// ---- Scans over tokens (recurrent forward, and the reverse scan of backward)
-// -------------------------------------- A warp holds K rows by warp_columns() columns of one subhead's state
-// in registers. Its lanes form a grid of key_lanes() by 32 / key_lanes(); a lane owns K / key_lanes() rows of
-// kLaneColumns columns, at most 32 x 2 = 64 registers, which leaves as many again under the 128 that a block
-// of 16 warps may use.
+// Scans over tokens: the recurrent forward, and the reverse scan of backward.
+//
+// A warp holds K rows by warp_columns() columns of one subhead's state in registers. Its lanes form a grid of
+// key_lanes() by 32 / key_lanes(); a lane owns K / key_lanes() rows of kLaneColumns columns, at most 32 x 2 =
+// 64 registers, which leaves as many again under the 128 that a block of 16 warps may use.
 
 inline constexpr int kWarp = 32;
 inline constexpr int kLaneColumns = 2;
@@ -37,15 +37,21 @@ constexpr int warp_columns(int padded_key) {
   return kWarp / key_lanes(padded_key) * kLaneColumns;
 }
 
-/// Shared memory of a scan in floats, in this order; `channels` is padded_key for gla and 1 otherwise.
-///   k, q        [tokens][subheads][padded_key] each
-///   v or do     [tokens][columns]
-///   o or dv     [tokens][subheads][columns]     one part a subhead, summed in order
-///   decay       [tokens][subheads][channels]
-///   beta        [tokens][subheads]
-constexpr std::size_t scan_floats(int padded_key, int channels, int subheads, int columns, int tokens) {
-  return static_cast<std::size_t>(tokens) *
-         (static_cast<std::size_t>(subheads) * (2 * padded_key + columns + channels + 1) + columns);
+/// Shared memory of a scan in bytes, in this order; `channels` is padded_key for gla and 1 otherwise.
+///   float32, of the tokens at work:
+///     k, q    [tokens][subheads][padded_key] each
+///     v or do [tokens][columns]
+///     o or dv [tokens][subheads][columns]     one part a subhead, summed in order
+///   as stored (`element` bytes), of the tokens that follow, on their way in:
+///     k, q    [tokens][subheads][padded_key] each
+///     v or do [tokens][columns]
+///   float32: e^g and g on its way [tokens][subheads][channels] each, beta and beta on its way
+///   [tokens][subheads] each
+constexpr std::size_t scan_bytes(int padded_key, int channels, int subheads, int columns, int tokens,
+                                 std::size_t element) {
+  const std::size_t keys = static_cast<std::size_t>(2 * padded_key * subheads);
+  const std::size_t floats = keys + columns + subheads * columns + 2 * subheads * (channels + 1);
+  return tokens * (4 * floats + element * (keys + columns));
 }
 
 struct ScanShape {
@@ -72,12 +78,12 @@ inline ScanShape scan_shape(const Problem& p, const DeviceLimits& limits) {
     blocks /= 2;
   }
 
-  // Two blocks a multiprocessor where there is room: one computes while the other stages.
+  // Two blocks a multiprocessor where there is room.
   const std::size_t limit = limits.shared_memory_per_workgroup;
   const std::size_t budget = limit >= 96 * 1024 ? limit / 2 - 1024 : limit;
   const int channels = gate_per_channel(p.rule) ? padded : 1;
   const auto bytes = [&](int tokens) {
-    return 4 * scan_floats(padded, channels, shape.subheads, columns * shape.tiles, tokens);
+    return scan_bytes(padded, channels, shape.subheads, columns * shape.tiles, tokens, size_of(p.dtype));
   };
   shape.tokens = kGradientChunk;
   while (shape.tokens > 1 && bytes(shape.tokens) > budget) shape.tokens /= 2;
@@ -85,10 +91,10 @@ inline ScanShape scan_shape(const Problem& p, const DeviceLimits& limits) {
   return shape;
 }
 
-// ---- Gradients of a chunk (backward)
-// ------------------------------------------------------------------------------- One thread a channel of K.
-// V passes through shared memory 16 columns at a time: 64-byte rows, and rows padded to 17 floats so that the
-// threads' columns fall into different banks.
+// Gradients of a chunk (backward).
+//
+// One thread a channel of K. V passes through shared memory 16 columns at a time: 64-byte rows, padded to 17
+// floats so that the threads' columns fall into different banks.
 
 inline constexpr int kGradientColumns = 16;
 inline constexpr int kGradientPitch = kGradientColumns + 1;
@@ -98,40 +104,43 @@ constexpr int gradient_threads(std::int64_t key_dim) {
 }
 
 /// Shared memory in floats, in this order, n = kGradientChunk:
-///   do.u, du.u [n][n] each;  do, u, du [columns][n] each;  q, k [n][threads] each;  decay [n][threads or 1];
-///   beta [n];  sums over K of dg [warps][n];  S, C [threads][pitch] each
+///   do.u, du.u and what their sums lost [n][n] each;  do, u, du [columns][n] each;  q, k [n][threads] each;
+///   decay [n][threads or 1]; beta [n];  sums over K of dg [warps][n];  S, C [threads][pitch] each
 constexpr std::size_t gradient_floats(std::int64_t key_dim, bool per_channel) {
   const std::size_t n = kGradientChunk, threads = gradient_threads(key_dim);
-  return 2 * n * n + 3 * kGradientColumns * n + 2 * n * threads + n * (per_channel ? threads : 1) + n +
+  return 4 * n * n + 3 * kGradientColumns * n + 2 * n * threads + n * (per_channel ? threads : 1) + n +
          threads / kWarp * n + 2 * threads * kGradientPitch;
 }
 
-// ---- Step (decoding)
-// ----------------------------------------------------------------------------------------------- A block of
-// 4 warps owns 32 columns (rows of 128 bytes, a full cache line) of a head and walks its subheads; each
-// thread holds K / 16 float4 of the state. Small blocks: eight of them a multiprocessor keep 128 KB of loads
-// in flight.
+// Step (decoding).
+//
+// Four warps own a slab of 32 columns (rows of 128 bytes, a full cache line) of a head and walk its subheads;
+// each thread holds K / 16 float4 of the state, and as many of the next subhead's on their way. Two slabs
+// make a block.
 
-inline constexpr int kStepThreads = 128;
-inline constexpr int kStepColumns = 32;
+inline constexpr int kStepSlab = 32;
+inline constexpr int kStepSlabWarps = 4;
+inline constexpr int kStepSlabs = 2;
+inline constexpr int kStepThreads = kStepSlabs * kStepSlabWarps * kWarp;
+inline constexpr int kStepColumns = kStepSlabs * kStepSlab;
 /// Subheads whose q and k are staged at a time.
 inline constexpr int kStepSubheads = 8;
 
 /// Shared memory in floats, in this order; channels as for the scans:
-///   sums over warps [2][4][columns];  q, k [subheads][padded_key] each;  decay [subheads][channels];  beta
-///   [subheads]
+///   sums over warps [2][slabs][4][slab];  q, k [subheads][padded_key] each;  decay [subheads][channels];
+///   beta [subheads]
 constexpr std::size_t step_floats(int padded_key, int channels, int subheads) {
-  return 2 * (kStepThreads / kWarp) * kStepColumns +
+  return 2 * kStepSlabWarps * kStepColumns +
          static_cast<std::size_t>(subheads) * (2 * padded_key + channels + 1);
 }
 constexpr int step_subheads(std::int64_t expansion) {
   return static_cast<int>(std::min<std::int64_t>(expansion, kStepSubheads));
 }
 
-// ---- Comparison kernels
-// -------------------------------------------------------------------------------------------- The whole
-// state of a (sub)head in shared memory. Threads form rows of V / 4 float4 columns; the remaining factor of
-// 256 walks over K.
+// Comparison kernels.
+//
+// The whole state of a (sub)head in shared memory. Threads form rows of V / 4 float4 columns; the remaining
+// factor of 256 walks over K.
 
 inline constexpr int kComparisonThreads = 256;
 

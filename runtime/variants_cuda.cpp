@@ -77,8 +77,8 @@ constexpr Variant kVariants[] = {
      {16, 256},
      needs_capability_80,
      step_geometry,
-     "32 columns are a 128-byte line; small blocks that walk the subheads keep eight loads of 16 KB in "
-     "flight"},
+     "rows of 32 columns are 128-byte lines; a block walks the subheads and loads the next state while one "
+     "is at work"},
     {"cuda.recurrent.forward",
      Api::kCuda,
      Series::kProduction,
