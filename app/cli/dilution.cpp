@@ -142,9 +142,9 @@ int dilution(const Options& options) {
   if (!options.model.empty()) {
     if (options.text.empty()) throw Error(ErrorKind::kUsage, "--model: wanted --text FILE beside it");
     const std::vector<std::int64_t> pairs = parse_numbers(options.pairs, "--pairs");
-    return dilution_of_model(device, {options.model, options.text, *std::ranges::max_element(pairs),
-                                      options.value_dim > 0 ? options.value_dim : 64,
-                                      static_cast<std::uint64_t>(options.seed), options.json});
+    return dilution_of_model(device,
+                             {options.model, options.text, *std::ranges::max_element(pairs),
+                              options.value_dim > 0 ? options.value_dim : 64, options.seed, options.json});
   }
   return options.input.empty() ? generated_keys(*device, options) : captured_keys(*device, options);
 }
@@ -174,9 +174,10 @@ void add_dilution(CLI::App& program, Action& action) {
                       "safetensors file with k [B, T, Hq, E, K], in place of generated keys");
   command->add_option("--row", options->row, "batch row of the file")->capture_default_str();
   command->add_option("--head", options->head, "head of the file")->capture_default_str();
-  command->add_option("--model", options->model,
-                      "a checkpoint's directory, in place of generated keys: each layer and head on --text, at the "
-                      "largest of --pairs");
+  command->add_option(
+      "--model", options->model,
+      "a checkpoint's directory, in place of generated keys: each layer and head on --text, at the "
+      "largest of --pairs");
   command->add_option("--text", options->text, "a text file, read byte by byte");
   command->add_flag("--json", options->json, "Machine-readable, on standard output");
   command->callback([&action, options] { action = [options] { return dilution(*options); }; });

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli/command.h"
+#include "app/cli/model_run.h"
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
 #include "models/accounting.h"
@@ -154,11 +155,12 @@ void add_count(CLI::App& model, Action& action) {
 }  // namespace
 
 void add_model(CLI::App& program, Action& action) {
-  CLI::App* command =
-      program.add_subcommand("model", "Language models: check a checkpoint, count parameters");
+  CLI::App* command = program.add_subcommand("model", "Language models: check, count, create, generate");
   command->require_subcommand(1);
   add_check(*command, action);
   add_count(*command, action);
+  add_create(*command, action);
+  add_generate(*command, action);
 }
 
 }  // namespace statescope::cli
