@@ -27,6 +27,14 @@ struct PublishedTraining {
 };
 std::span<const PublishedTraining> published_table_9();
 
+/// Table 4: average of FDA, SWDE and SQuAD of the 400M models, percent: what the larger state is for.
+struct PublishedRecall {
+  Rule rule;
+  int expansion;
+  double average;
+};
+std::span<const PublishedRecall> published_table_4();
+
 /// Why the paper's H800 ran naive at E = 8 and 16, where a whole state does not fit its 227 KB either.
 std::string_view why_h800_ran_naive();
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 
 namespace statescope::gui {
 namespace {
@@ -147,37 +148,60 @@ void limits_control(const View& view) {
   ImGui::EndCombo();
 }
 
+/// Text that takes effect with Enter, or when the field is left.
+struct PathField {
+  char typed[1024] = "";
+  bool active = false;
+};
+
+void path_field(const char* id, const char* hint, PathField& field, std::string& value) {
+  if (!field.active && value.size() < sizeof field.typed) std::strcpy(field.typed, value.c_str());
+  ImGui::SetNextItemWidth(-1);
+  ImGui::InputTextWithHint(id, hint, field.typed, sizeof field.typed);
+  field.active = ImGui::IsItemActive();
+  if (ImGui::IsItemDeactivatedAfterEdit()) value = field.typed;
+}
+
 void key_controls(const View& view) {
   const Theme& theme = view.theme;
   Settings& s = view.settings;
   heading(theme, "Keys");
   help_on_hover(theme, "keys");
-  static constexpr const char* kNames[] = {"indep.", "linear", "SiLU"};
-  int value = static_cast<int>(s.keys);
-  if (choice(theme, "keys", kNames, value, ImGui::GetContentRegionAvail().x))
-    s.keys = static_cast<KeySource>(value);
+  static constexpr const char* kNames[] = {"indep.", "linear", "SiLU", "file"};
+  // The file's keys can be shown once there is a file.
+  const std::span names(kNames, s.keys_file.empty() && s.keys ? 3 : 4);
+  int value = s.keys ? static_cast<int>(*s.keys) : 3;
+  if (choice(theme, "keys", names, value, ImGui::GetContentRegionAvail().x)) {
+    s.keys = value < 3 ? std::optional(static_cast<KeySource>(value)) : std::nullopt;
+  }
   label(theme, "pairs n", "pairs");
   same_line_at(theme.px(64));
   number_combo(theme, "##pairs", kPairChoices, s.pairs, 64, -1);
   if (s.pairs == 0) s.pairs = 64;
-  static char path[1024];
-  if (s.keys_file.size() < sizeof path && !ImGui::IsAnyItemActive()) std::strcpy(path, s.keys_file.c_str());
-  ImGui::SetNextItemWidth(-1);
-  if (ImGui::InputTextWithHint("##file", "captured .safetensors with k", path, sizeof path,
-                               ImGuiInputTextFlags_EnterReturnsTrue)) {
-    s.keys_file = path;
+  static PathField file, words;
+  path_field("##file", "captured .safetensors, or checkpoint", file, s.keys_file);
+  help_on_hover(theme, "captured");
+  const bool checkpoint = !s.keys_file.empty() && std::filesystem::is_directory(s.keys_file);
+  if (checkpoint) {
+    path_field("##text", "text for it; empty: random tokens", words, s.keys_text);
+    help_on_hover(theme, "captured");
+    label(theme, "layer", "captured");
+    same_line_at(theme.px(64));
+    int layer = static_cast<int>(s.keys_layer);
+    ImGui::SetNextItemWidth(-1);
+    if (ImGui::InputInt("##layer", &layer)) s.keys_layer = std::clamp(layer, 0, 255);
   }
-  help_on_hover(theme, "keys");
-  const std::string error = s.keys_file.empty() ? "" : view.session.file_error(s.keys_file);
-  const auto shape = view.session.file_shape(s.keys_file);
+  if (s.keys_file.empty()) {
+    text(theme.fonts.small, theme.palette.dim, "no file: random keys only", ImGui::GetContentRegionAvail().x);
+    return;
+  }
+  const std::string error = view.session.file_error(key_file(s));
+  const auto shape = view.session.file_shape(key_file(s));
   if (!error.empty()) {
     wrapped_text(theme.fonts.small, theme.palette.bad, error);
   } else if (shape) {
     text(theme.fonts.small, theme.palette.dim,
-         "file: E " + std::to_string(shape->first) + ", K " + std::to_string(shape->second));
-  } else {
-    text(theme.fonts.small, theme.palette.dim, "a checkpoint's keys: capture k first",
-         ImGui::GetContentRegionAvail().x);
+         "captured: E " + std::to_string(shape->first) + ", K " + std::to_string(shape->second));
   }
 }
 

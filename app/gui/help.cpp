@@ -43,7 +43,9 @@ std::span<const Term> terms() {
       {"shared-memory", "Shared memory of a workgroup",
        "On-chip memory that the threads of a workgroup share. The comparison kernels hold the whole state of "
        "a "
-       "(sub)head in it, as the paper's argument goes; the production kernels keep it in registers.",
+       "(sub)head in it, as the paper's argument goes; the production kernels keep it in registers. A "
+       "hatched bar does "
+       "not fit the largest of the chosen devices of that API.",
        "naive: E K V · 4 B + tiles     subheads: K V · 4 B + tiles"},
       {"runs-out", "Where it runs out",
        "The largest E whose kernel still fits the device's shared memory, from the kernel table. A subhead's "
@@ -64,6 +66,11 @@ std::span<const Term> terms() {
        "Tables 2 and 9 of the paper: whole 400M models in training, with other kernels on other machines. "
        "Ratios "
        "compare; rates do not, and neither is measured here.",
+       ""},
+      {"published-recall", "Published recall",
+       "Table 4 of the paper: average accuracy on FDA, SWDE and SQuAD of trained 400M models (Gated "
+       "DeltaNet, and GLA "
+       "for the other rules). Not measured here.",
        ""},
       {"dilution", "Attention dilution",
        "Reading with a stored key returns its value and, unless keys are orthogonal, a share of every other "
@@ -91,6 +98,13 @@ std::span<const Term> terms() {
        "Independent: every subkey drawn on its own. Linear, SiLU: one random key a pair, expanded by a "
        "random matrix. "
        "File: the k of a captured run. They differ, and that difference is what training must win.",
+       ""},
+      {"captured", "Captured keys",
+       "A safetensors file with a tensor k [B, T, H, E, K], as `statescope run` reads them; or the folder of "
+       "a "
+       "checkpoint (config.json, model.safetensors), whose recurrence then receives the keys of a text, byte "
+       "by byte, "
+       "or of random tokens. Batch row 0, head 0, each subkey scaled to length 1.",
        ""},
       {"pairs", "Stored pairs n", "Keys in the Gram matrix and its histogram.", ""},
       {"state", "State of a layer", "Elements that a layer carries from token to token, for one sequence.",

@@ -19,7 +19,7 @@ std::vector<std::optional<KeySource>> sources(const View& view) {
 KeyRequest request_of(const View& view, std::optional<KeySource> source, std::int64_t pairs) {
   KeyRequest request{source, pairs, view.settings.expansion, view.base.key_dim, {}};
   if (!source) {  // a file brings its own E and K
-    request.file = view.settings.keys_file;
+    request.file = key_file(view.settings);
     request.expansion = request.key_dim = 0;
   }
   return request;
@@ -61,7 +61,7 @@ std::vector<Curve> gather_curves(const View& view) {
   return curves;
 }
 
-void ask(const View& view, const KeyRequest& shown) {
+void ask(const View& view, const std::optional<KeyRequest>& shown) {
   std::vector<KeyRequest> points;
   std::vector<RecallRequest> recalls;
   for (const std::int64_t n : kPairCounts) {
@@ -154,7 +154,7 @@ void draw_legend(const View& view) {
 
 SeriesLook look_of(const Theme& theme, std::optional<KeySource> source) {
   const Palette& p = theme.palette;
-  if (!source) return {p.captured, plot::Marker::kDiamond, "file"};
+  if (!source) return {p.captured, plot::Marker::kDiamond, "captured"};
   switch (*source) {
     case KeySource::kIndependent:
       return {p.independent, plot::Marker::kCircle, "independent"};
@@ -166,10 +166,17 @@ SeriesLook look_of(const Theme& theme, std::optional<KeySource> source) {
   return {p.silu_expansion, plot::Marker::kTriangle, "SiLU expansion"};
 }
 
+KeyFile key_file(const Settings& settings) {
+  return {settings.keys_file, settings.keys_text, settings.keys_layer};
+}
+
 void dilution_panel(const View& view, Rect rect) {
   const Theme& theme = view.theme;
   const Palette& p = theme.palette;
-  const KeyRequest shown = request_of(view, view.settings.keys, view.settings.pairs);
+  std::optional<KeyRequest> shown;
+  if (view.settings.keys || !view.settings.keys_file.empty()) {
+    shown = request_of(view, view.settings.keys, view.settings.pairs);
+  }
   ask(view, shown);
 
   begin_panel(theme, "dilution-panel", rect, "Attention dilution", "", "dilution",
@@ -182,7 +189,7 @@ void dilution_panel(const View& view, Rect rect) {
   const float height = size.y - heading - theme.px(4);
   const float square = std::min(height - theme.px(10), size.x * 0.24f);
   const float rest = (size.x - square - 3 * gap) / 3;
-  const auto gram = view.session.gram(shown);
+  const auto gram = shown ? view.session.gram(*shown) : nullptr;
   const auto curves = gather_curves(view);
   const SeriesLook look = look_of(theme, view.settings.keys);
 

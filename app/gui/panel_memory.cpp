@@ -1,6 +1,7 @@
 // Shared memory of a workgroup at the slider's E, against what devices offer: the paper's argument
 // (section 4.2). All of it predicted from the kernel table, which tests hold against what drivers report.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include <statescope/error.h>
@@ -47,7 +48,7 @@ std::int64_t largest(const View& view, SweepSeries series, const DatabaseDevice&
 
 std::string kilobytes(double value) {
   char text[32];
-  std::snprintf(text, sizeof text, value < 10 ? "%.1f KB" : "%.0f KB", value);
+  std::snprintf(text, sizeof text, value > 0 && value < 10 ? "%.1f KB" : "%.0f KB", value);
   return text;
 }
 
@@ -91,7 +92,8 @@ void draw_bars(const View& view, const DatabaseDevice& bars_of, const std::vecto
               {.color = look.color,
                .width = 0.72,
                .hatched = !need.fits,
-               .value_label = kilobytes(need.kilobytes)});
+               .value_label = kilobytes(need.kilobytes),
+               .note = need.fits ? "fits " + bars_of.label() : need.refusal});
   }
   double last = -1;
   for (const DatabaseDevice& device : devices) {
@@ -171,13 +173,14 @@ std::vector<DatabaseDevice> limit_devices(const Settings& settings) {
 void memory_panel(const View& view, Rect rect) {
   const auto devices = limit_devices(view.settings);
   const DatabaseDevice* bars_of = bar_device(view, devices);
-  const std::string note = bars_of ? "predicted, " + std::string(name(bars_of->limits.api)) + " kernels" : "";
+  const std::string note =
+      bars_of ? "predicted, " + std::string(name(bars_of->limits.api)) + " kernels; hatched: refused" : "";
   const ImVec2 size = begin_panel(view.theme, "memory-panel", rect, "Shared memory", note, "shared-memory",
                                   view.highlight == "memory");
   if (!bars_of) {
     wrapped_text(view.theme.fonts.body, view.theme.palette.dim, "Choose devices under Limit lines.");
   } else {
-    const float table = view.theme.px(188);
+    const float table = std::max(view.theme.px(188), std::floor(size.x * 0.4f));
     draw_bars(view, *bars_of, devices, {size.x - table - view.theme.px(12), size.y});
     ImGui::SameLine(0, view.theme.px(12));
     draw_table(view, devices, {table, size.y});

@@ -89,6 +89,9 @@ void draw_curves(const View& view, const std::vector<Curve>& curves, ImVec2 size
       plot::missing_point(curve.label.c_str(), x, reason, curve.look.color);
     }
   }
+  const bool empty = std::all_of(curves.begin(), curves.end(),
+                                 [](const Curve& c) { return c.xs.empty() && c.missing.empty(); });
+  if (empty) plot::message(view.settings.measure ? "measuring …" : "measuring is off");
   plot::end();
 }
 

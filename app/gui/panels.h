@@ -36,6 +36,9 @@ SeriesLook look_of(const Theme& theme, std::optional<KeySource> source);
 /// Whether the settings' division shows a series.
 bool shows(const Settings& settings, SweepSeries series);
 
+/// The captured file or checkpoint that the settings name.
+KeyFile key_file(const Settings& settings);
+
 /// Database devices whose limits are drawn.
 std::vector<DatabaseDevice> limit_devices(const Settings& settings);
 

@@ -63,7 +63,7 @@ void settle_range(AxisState& axis, Axis which, const std::vector<Item>& items,
 
 std::vector<Tick> ticks_of(const AxisState& axis, float pixels, float apart) {
   if (!axis.own_ticks.empty()) return axis.own_ticks;
-  return ticks(axis.scale, axis.range, std::max(2, static_cast<int>(pixels / apart)));
+  return ticks(axis.scale, axis.range, std::clamp(static_cast<int>(pixels / apart), 2, 8));
 }
 
 struct LegendEntry {
@@ -326,6 +326,10 @@ void missing_point(const char* label, double x, const std::string& reason, ImU32
   add(label, MissingItem{x, reason, color});
 }
 
+void message(const std::string& line) {
+  context().chart.message = line;
+}
+
 void end() {
   Context& c = context();
   IM_ASSERT(c.open);
@@ -343,7 +347,10 @@ void end() {
   const float row = style.font_size + 4 * style.unit;
   chart.min.y = chart.outer_min.y + row * static_cast<float>(1 + legend_rows) + 2 * style.unit;
   chart.max.y = chart.outer_max.y - 2 * row - 1;
-  const auto y_ticks = ticks_of(chart.y, chart.max.y - chart.min.y, 30 * style.unit);
+  const bool nothing =
+      !chart.message.empty() && !chart.y.wanted;  // a range that no data has set means nothing
+  const auto y_ticks =
+      nothing ? std::vector<Tick>() : ticks_of(chart.y, chart.max.y - chart.min.y, 30 * style.unit);
   float label_width = 0;
   for (const Tick& tick : y_ticks) label_width = std::max(label_width, text_width(style, tick.label));
   chart.min.x = std::round(chart.outer_min.x + label_width + 7 * style.unit);
@@ -365,6 +372,10 @@ void end() {
   list.PushClipRect(chart.min, chart.max, true);
   for (const Item& item : chart.items) {
     if (!memory.hidden.contains(item.label)) draw_item(list, chart, item, style);
+  }
+  if (!chart.message.empty()) {
+    draw_text(list, style, (chart.min.x + chart.max.x - text_width(style, chart.message)) / 2,
+              (chart.min.y + chart.max.y - style.font_size) / 2, style.dim, chart.message);
   }
   if (hovered) show_read_out(list, chart, memory, style);
   list.PopClipRect();

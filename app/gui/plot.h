@@ -51,6 +51,7 @@ struct BarStyle {
   double width = 0.8;       ///< in units of the x axis
   bool hatched = false;     ///< drawn as an outline with hatching: does not fit, or predicted
   std::string value_label;  ///< above the bar
+  std::string note;         ///< last line of the read-out
 };
 /// Three colours: of lo, of the middle, of hi.
 struct ColorMap {
@@ -81,6 +82,9 @@ void heatmap(const char* label, std::span<const double> values, std::size_t rows
 void limit_line(const char* label, Axis axis, double value, ImU32 color);
 /// A cross on the lower edge of the plot at x, for a point that could not be had; hovering says why.
 void missing_point(const char* label, double x, const std::string& reason, ImU32 color);
+
+/// One line in the middle of a chart that has nothing to show yet.
+void message(const std::string& line);
 
 void end();
 

@@ -221,8 +221,9 @@ std::optional<ReadOut> read_bar(const Chart& chart, const std::string& label, co
                                 ImVec2 mouse) {
   const Box box = box_of(chart, bar);
   if (!inside(mouse, box.min, box.max)) return std::nullopt;
-  return ReadOut{0, mouse,
-                 label + "\n" + chart.y.label + " " + format_value(bar.height) + " " + chart.y.unit};
+  std::string text = label + "\n" + chart.y.label + " " + format_value(bar.height) + " " + chart.y.unit;
+  if (!bar.style.note.empty()) text += "\n" + bar.style.note;
+  return ReadOut{0, mouse, text};
 }
 
 std::optional<ReadOut> read_histogram(const Chart& chart, const std::string& label, const HistogramItem& item,

@@ -54,6 +54,7 @@ struct AxisState {
 struct Chart {
   std::string id;
   bool legend = true;
+  std::string message;
   AxisState x, y;
   std::vector<Item> items;
   ImVec2 min, max;              ///< plot area

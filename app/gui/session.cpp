@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include <statescope/error.h>
-#include <statescope/safetensors.h>
 
 namespace statescope::gui {
 namespace {
@@ -13,6 +12,8 @@ constexpr int kKeysPriority = 1, kSpeedPriority = 2;
 constexpr std::uint64_t kSeed = 7, kDraws = 3;
 /// Reference work a point may cost; beyond it heads are sampled.
 constexpr double kOracleFlop = 1e9;
+/// Tokens that a checkpoint reads.
+constexpr std::int64_t kMostCaptured = 512;
 constexpr std::size_t kKeptOracles = 4, kKeptGrams = 64;
 
 double mean(const std::vector<double>& values) {
@@ -170,19 +171,19 @@ std::optional<Session::Recall> Session::recall(const RecallRequest& request) con
   return found == recalls_.end() ? std::nullopt : std::optional(found->second);
 }
 
-std::string Session::file_error(const std::string& file) const {
+std::string Session::file_error(const KeyFile& file) const {
   const std::lock_guard lock(mutex_);
   const auto found = file_errors_.find(file);
   return found == file_errors_.end() ? "" : found->second;
 }
 
-std::optional<std::pair<std::int64_t, std::int64_t>> Session::file_shape(const std::string& file) const {
+std::optional<std::pair<std::int64_t, std::int64_t>> Session::file_shape(const KeyFile& file) const {
   const std::lock_guard lock(mutex_);
   const auto found = file_shapes_.find(file);
   return found == file_shapes_.end() ? std::nullopt : std::optional(found->second);
 }
 
-void Session::want_dilution(const KeyRequest& shown, const std::vector<KeyRequest>& points,
+void Session::want_dilution(const std::optional<KeyRequest>& shown, const std::vector<KeyRequest>& points,
                             const std::vector<RecallRequest>& recalls) {
   auto asked = std::tuple(shown, points, recalls);
   if (asked_keys_ == asked) return;
@@ -201,8 +202,11 @@ std::vector<Keys> Session::draw_keys(const KeyRequest& request) {
     return draws;
   }
   try {
-    const SafetensorsFile file(request.file);
-    const TensorView k = file.view("k");
+    if (captured_.first != request.file || !captured_.second.present()) {
+      open("");
+      captured_ = {request.file, captured_keys(request.file, kMostCaptured, open_devices_[""])};
+    }
+    const TensorView k = captured_.second.view();
     const std::int64_t tokens = k.shape.size() == 5 ? std::min(k.shape[1], request.pairs) : request.pairs;
     draws.push_back(keys_from_tensor(k, 0, 0, tokens));
     const std::lock_guard lock(mutex_);
@@ -216,18 +220,20 @@ std::vector<Keys> Session::draw_keys(const KeyRequest& request) {
   }
 }
 
-void Session::measure_keys(const KeyRequest& shown, const std::vector<KeyRequest>& points,
+void Session::measure_keys(const std::optional<KeyRequest>& shown, const std::vector<KeyRequest>& points,
                            const std::vector<RecallRequest>& recalls, const Watch& watch) {
   const auto unusable = [this](const KeyRequest& request) {
     return !request.source && !file_error(request.file).empty();
   };
-  if (!gram(shown)) {
-    watch.say("Gram matrix of " + std::to_string(shown.pairs) + " keys");
-    auto result = std::make_shared<const GramResult>(gram_of(draw_keys(shown).front()));
-    {
+  if (shown && !gram(*shown) && !unusable(*shown)) {
+    watch.say("Gram matrix of " + std::to_string(shown->pairs) + " keys");
+    try {
+      auto result = std::make_shared<const GramResult>(gram_of(draw_keys(*shown).front()));
       const std::lock_guard lock(mutex_);
       if (grams_.size() >= kKeptGrams) grams_.clear();
-      grams_[shown] = std::move(result);
+      grams_[*shown] = std::move(result);
+    } catch (const Error&) {
+      if (shown->source) throw;  // a file's error is shown beside its name
     }
     worker_.wake();
   }

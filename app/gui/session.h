@@ -11,6 +11,7 @@
 
 #include <statescope/device.h>
 
+#include "app/gui/captured_keys.h"
 #include "app/gui/settings.h"
 #include "app/gui/worker.h"
 #include "models/dilution.h"
@@ -40,7 +41,7 @@ struct SpeedRequest {
 struct KeyRequest {
   std::optional<KeySource> source;  ///< nothing: the file
   std::int64_t pairs = 64, expansion = 1, key_dim = 64;
-  std::string file;
+  KeyFile file;
   auto operator<=>(const KeyRequest&) const = default;
 };
 struct RecallRequest {
@@ -87,10 +88,10 @@ class Session {
   };
   std::optional<Recall> recall(const RecallRequest& request) const;
   /// Why a captured file cannot be used, or nothing.
-  std::string file_error(const std::string& file) const;
+  std::string file_error(const KeyFile& file) const;
   /// E and K of the captured file's keys, once it has been read.
-  std::optional<std::pair<std::int64_t, std::int64_t>> file_shape(const std::string& file) const;
-  void want_dilution(const KeyRequest& shown, const std::vector<KeyRequest>& points,
+  std::optional<std::pair<std::int64_t, std::int64_t>> file_shape(const KeyFile& file) const;
+  void want_dilution(const std::optional<KeyRequest>& shown, const std::vector<KeyRequest>& points,
                      const std::vector<RecallRequest>& recalls);
 
   Worker& worker() { return worker_; }
@@ -98,7 +99,7 @@ class Session {
 
  private:
   void measure_speed(const std::vector<SpeedRequest>& requests, const Watch& watch);
-  void measure_keys(const KeyRequest& shown, const std::vector<KeyRequest>& points,
+  void measure_keys(const std::optional<KeyRequest>& shown, const std::vector<KeyRequest>& points,
                     const std::vector<RecallRequest>& recalls, const Watch& watch);
   std::vector<Keys> draw_keys(const KeyRequest& request);
   Device& open(const std::string& name);
@@ -110,17 +111,19 @@ class Session {
   std::map<KeyRequest, std::shared_ptr<const GramResult>> grams_;
   std::map<KeyRequest, InterferencePoint> points_;
   std::map<RecallRequest, Recall> recalls_;
-  std::map<std::string, std::string> file_errors_;
-  std::map<std::string, std::pair<std::int64_t, std::int64_t>> file_shapes_;
+  std::map<KeyFile, std::string> file_errors_;
+  std::map<KeyFile, std::pair<std::int64_t, std::int64_t>> file_shapes_;
 
   // Of the interface's thread: what was asked last.
   std::vector<SpeedRequest> asked_speed_;
-  std::optional<std::tuple<KeyRequest, std::vector<KeyRequest>, std::vector<RecallRequest>>> asked_keys_;
+  std::optional<std::tuple<std::optional<KeyRequest>, std::vector<KeyRequest>, std::vector<RecallRequest>>>
+      asked_keys_;
 
   // Of the worker's thread.
   std::map<std::string, std::shared_ptr<Device>> open_devices_;
   std::map<std::string, std::string> lost_;
   std::vector<std::unique_ptr<Oracle>> oracles_;
+  std::pair<KeyFile, Tensor> captured_;
 
   Worker worker_;  ///< last: its thread ends before anything that it uses
 };

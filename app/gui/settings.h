@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,10 @@ struct Settings {
   std::string dtype;                       ///< "f32" ...; empty: the device's default
   std::vector<std::string> devices;        ///< that measure; empty: the default device
   std::vector<std::string> limit_devices;  ///< labels of the device database; empty: one of each limit
-  KeySource keys = KeySource::kSiluExpansion;
-  std::string keys_file;  ///< safetensors with a tensor k
+  std::optional<KeySource> keys = KeySource::kSiluExpansion;  ///< shown; nothing: the captured ones
+  std::string keys_file;        ///< safetensors with a tensor k, or a checkpoint's folder
+  std::string keys_text;        ///< what the checkpoint reads; empty: random tokens
+  std::int64_t keys_layer = 0;  ///< of the checkpoint
   std::int64_t pairs = 64;
   bool measure = true;  ///< throughput in the background
   int tour_step = 0;
