@@ -1,0 +1,24 @@
+// Any message of the validation layer, in any test, fails the program (STATESCOPE_VALIDATION=1 turns it on).
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "runtime/vulkan/vulkan_device.h"
+
+namespace {
+
+class SilentValidation : public testing::Environment {
+  void TearDown() override {
+    for (const std::string& message : statescope::vulkan::validation_messages()) ADD_FAILURE() << message;
+  }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // llvmpipe spends a second a pipeline on optimising; the tests run each one for milliseconds.
+  setenv("GALLIVM_PERF", "nopt", 0);
+  testing::InitGoogleTest(&argc, argv);
+  testing::AddGlobalTestEnvironment(new SilentValidation);
+  return RUN_ALL_TESTS();
+}

@@ -1,0 +1,165 @@
+// The variant table against the shaders: what the table says of shared memory is what the SPIR-V declares
+// once its constants have their values, for devices that are not here as well. And the launches that a
+// problem is cut into.
+#include <gtest/gtest.h>
+
+#include <statescope/error.h>
+
+#include "runtime/vulkan/kernels.h"
+
+namespace statescope::vulkan {
+namespace {
+
+/// Devices from the smallest that the specification allows to the largest there are.
+std::vector<DeviceLimits> all_limits() {
+  std::vector<DeviceLimits> out;
+  for (std::uint32_t subgroup : {4u, 8u, 16u, 32u, 64u, 128u}) {
+    for (std::uint32_t workgroup : {128u, 256u, 1024u}) {
+      for (std::size_t shared : {16384u, 32768u, 65536u}) {
+        for (bool shuffle : {true, false}) {
+          DeviceLimits limits;
+          limits.api = Api::kVulkan;
+          limits.shared_memory_per_workgroup = shared;
+          limits.max_workgroup_size = workgroup;
+          limits.subgroup_min = limits.subgroup_max = subgroup;
+          limits.subgroup_shuffle = shuffle;
+          out.push_back(limits);
+        }
+      }
+    }
+  }
+  return out;
+}
+
+Problem problem_of_sizes(Rule rule, Series series, std::int64_t key_dim, std::int64_t value_dim,
+                         std::int64_t expansion) {
+  Problem p;
+  p.rule = rule;
+  p.series = series;
+  p.seq_len = 100;
+  p.key_dim = key_dim;
+  p.value_dim = value_dim;
+  p.expansion = expansion;
+  return p;
+}
+
+TEST(VulkanTable, SharedMemoryIsWhatTheShadersDeclare) {
+  int compared = 0;
+  for (const DeviceLimits& limits : all_limits()) {
+    DeviceInfo device;
+    device.api = Api::kVulkan;
+    device.limits = limits;
+    for (Series series : {Series::kProduction, Series::kComparison})
+      for (Rule rule : kRules)
+        for (std::int64_t key_dim : {16, 48, 64, 128, 256})
+          for (std::int64_t value_dim : {16, 48, 256})
+            for (std::int64_t expansion : {1, 3, 16, 64}) {
+              const Problem p = problem_of_sizes(rule, series, key_dim, value_dim, expansion);
+              Choice choice{};
+              try {
+                choice = choose_variant(p, limits, "device");
+              } catch (const Error&) {
+                EXPECT_EQ(series, Series::kComparison)
+                    << "production kernels fit every device: " << describe(p);
+                continue;
+              }
+              const Geometry& g = choice.geometry;
+              ASSERT_LE(g.workgroup_size, limits.max_workgroup_size);
+              if (series == Series::kProduction) {
+                ASSERT_LE(g.lanes, limits.subgroup_shuffle ? limits.subgroup_min : 1u);
+              }
+              for (const Dispatch& dispatch : dispatches_of(p, choice, device).list) {
+                ASSERT_EQ(shared_memory_bytes(dispatch.pipeline), dispatch.shared_memory_bytes)
+                    << dispatch.kernel << " " << describe(p);
+                ++compared;
+              }
+            }
+  }
+  EXPECT_GT(compared, 1000);
+}
+
+TEST(VulkanTable, EveryColumnAndSubheadHasItsThread) {
+  for (const DeviceLimits& limits : all_limits()) {
+    for (std::int64_t key_dim : {16, 64, 240, 256}) {
+      for (std::int64_t value_dim : {16, 80, 128}) {
+        for (std::int64_t expansion : {1, 2, 3, 8, 16, 33}) {
+          const Problem p = problem_of_sizes(Rule::kGla, Series::kProduction, key_dim, value_dim, expansion);
+          const Geometry g = choose_variant(p, limits, "device").geometry;
+          ASSERT_EQ(g.workgroups[0] * g.value_tile, value_dim);
+          ASSERT_EQ(g.value_tile % g.columns, 0u);
+          ASSERT_GE(g.workgroup_size, g.subheads * (g.value_tile / g.columns) * g.lanes);
+          ASSERT_EQ(g.workgroup_size % g.subgroup_size, 0u);
+          ASSERT_EQ(g.subgroup_size % g.lanes, 0u);
+        }
+      }
+    }
+  }
+}
+
+TEST(VulkanTable, LongRunsAreCutIntoLaunches) {
+  DeviceInfo device;
+  device.limits = all_limits().back();
+  device.limits.subgroup_min = device.limits.subgroup_max = 32;
+  device.limits.subgroup_shuffle = true;
+  Problem p = problem_of_sizes(Rule::kGatedDelta, Series::kProduction, 128, 128, 64);
+  p.seq_len = 100'000;
+  const Choice choice = choose_variant(p, device.limits, "device");
+  ASSERT_LT(choice.geometry.subheads, 64u);
+  const LaunchBounds bounds;
+  std::uint32_t token = 0, subhead = 0;
+  for (const Dispatch& dispatch : dispatches_of(p, choice, device, bounds).list) {
+    EXPECT_EQ(dispatch.push_constants.at("token_begin"), token);
+    EXPECT_EQ(dispatch.push_constants.at("subhead_begin"), subhead);
+    EXPECT_EQ(dispatch.aliases.at("initial"), token == 0 ? "h0" : "ht");
+    EXPECT_EQ(dispatch.push_constants.at("has_initial"), token > 0);
+    const std::uint32_t end = dispatch.push_constants.at("token_end");
+    const double tokens = end - token;
+    EXPECT_LE(tokens * 7 * 128 * 128 * choice.geometry.subheads, bounds.flop);
+    subhead += choice.geometry.subheads;
+    if (subhead >= 64) {
+      subhead = 0;
+      token = end;
+    }
+  }
+  EXPECT_EQ(token, p.seq_len);
+}
+
+TEST(VulkanTable, BackwardAndChunkedAreMissing) {
+  DeviceInfo device;
+  device.limits = all_limits().back();
+  Problem p = problem_of_sizes(Rule::kGatedDelta, Series::kProduction, 64, 64, 2);
+  EXPECT_TRUE(is_implemented(p, device.limits));
+  p.pass = Pass::kBackward;
+  EXPECT_FALSE(is_implemented(p, device.limits));
+  EXPECT_THROW(choose_variant(p, device.limits, "device"), Error);
+  p.pass = Pass::kForward;
+  p.form = Form::kChunked;
+  EXPECT_FALSE(is_implemented(p, device.limits));
+}
+
+TEST(VulkanTable, NaiveIsRefusedInNumbers) {
+  DeviceLimits limits = all_limits().back();
+  limits.shared_memory_per_workgroup = 65536;
+  Problem p = as_naive(problem_of_sizes(Rule::kGatedDelta, Series::kComparison, 64, 64, 16));
+  try {
+    choose_variant(p, limits, "this device");
+    FAIL() << "256 KB of state in 64 KB of shared memory";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kRefused);
+    EXPECT_NE(std::string(error.what()).find("naive: state 262144 B + tiles"), std::string::npos)
+        << error.what();
+    EXPECT_NE(std::string(error.what()).find("> 65536 B of shared memory on this device"), std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(VulkanShaders, ConstantsMustMatch) {
+  PipelineRequest request{"ceiling_copy", {{"NOT_THERE", 1}}, 64, 0};
+  EXPECT_THROW(shared_memory_bytes(request), Error);
+  request = {"comparison.linear.32", {{"KEY_DIM", 64}}, 64, 0};
+  EXPECT_THROW(shared_memory_bytes(request), Error);
+  EXPECT_THROW(find_module("no such shader"), Error);
+}
+
+}  // namespace
+}  // namespace statescope::vulkan
