@@ -14,6 +14,7 @@ Plan make_plan(const Problem& problem, const DeviceInfo& device);
 /// What the compiler made of each launch of a plan.
 std::vector<CompiledKernel> compile(const Plan& plan);
 
-std::unique_ptr<Execution> make_execution(const Plan& plan, int device_index, int input_sets);
+/// `trace`: time() records begins with CUPTI, which load_activity() has found, in place of events.
+std::unique_ptr<Execution> make_execution(const Plan& plan, int device_index, int input_sets, bool trace);
 
 }  // namespace statescope::cuda

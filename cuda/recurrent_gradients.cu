@@ -27,7 +27,6 @@ namespace {
 
 constexpr int kChunk = cuda_tiles::kGradientChunk;
 constexpr int kColumns = cuda_tiles::kGradientColumns;
-constexpr int kPitch = cuda_tiles::kGradientPitch;
 
 /// row . column of 16 tokens: sums[t] += x * values[t].
 __device__ inline void accumulate(float (&sums)[kChunk], float x, const float* values) {
@@ -56,8 +55,11 @@ struct Dot {
   __device__ void add_plain(float x, float y) { sum += x * y; }
 };
 
+// The register limits are what fits without spills, and let four (gated_delta: three) blocks of K = 128 share
+// a multiprocessor.
 template <Kind kKind>
-__global__ void __launch_bounds__(256) chunk_gradients(const __grid_constant__ GradientParameters p) {
+__global__ void __maxnreg__(kKind == Kind::kDelta ? 168 : 128)
+    chunk_gradients(const __grid_constant__ GradientParameters p) {
   constexpr bool kDelta = kKind == Kind::kDelta;
   constexpr bool kChannelDecay = kKind == Kind::kChannelDecay;
   const Arguments& a = p.a;
@@ -92,9 +94,17 @@ __global__ void __launch_bounds__(256) chunk_gradients(const __grid_constant__ G
   float* decay = memory.take(kChunk * (kChannelDecay ? threads : 1));
   float* beta = memory.take(kChunk);
   float* warp_sums = memory.take(threads / cuda_tiles::kWarp * kChunk);
-  float* state = memory.take(threads * kPitch);
-  float* gradient = memory.take(threads * kPitch);
+  // Two buffers: one at work, one on its way.
+  const int tile_floats = threads * kColumns;
+  float* states = memory.take(2 * tile_floats);
+  float* gradients = memory.take(2 * tile_floats);
+  float* next_outs = memory.take(kChunk * kColumns);  // as stored, [token][column]
+  float* next_ws = memory.take(kChunk * kColumns);
+  float* next_dus = memory.take(kChunk * kColumns);
   memory.expect_all_taken(shared);
+  // Which 16 bytes of a row hold its columns 4 quad ..: threads that read the same columns of eight
+  // consecutive rows hit all banks.
+  const auto place = [](int row, int quad) { return (row * 4 + (quad ^ (row / 2 & 3))) * 4; };
 
   // Tokens beyond the end: zero vectors and a decay of one, which change nothing.
   for (int t = 0; t < kChunk; ++t) {
@@ -123,41 +133,68 @@ __global__ void __launch_bounds__(256) chunk_gradients(const __grid_constant__ G
     }
     for (int i = threadIdx.x; i < kChunk * kChunk; i += threads) m[i] = n[i] = m_lost[i] = n_lost[i] = 0.f;
 
-    // The products over V, 16 columns at a time.
-    float p1[kChunk] = {}, y[kChunk] = {}, p3[kChunk] = {}, x = 0.f;
-    for (int v = 0; v < a.value_dim; v += kColumns) {
-      __syncthreads();
-      for (int i = threadIdx.x; i < a.key_dim * kColumns / 4; i += threads) {
-        const int r = i / (kColumns / 4), c = i % (kColumns / 4) * 4;
-        const std::int64_t index = matrix + static_cast<std::int64_t>(r) * a.value_dim + v + c;
-        const float4 s4 = __ldg(reinterpret_cast<const float4*>(p.scratch.states + index));
-        const float4 c4 = __ldg(reinterpret_cast<const float4*>(p.scratch.gradients + index));
-        float *s = state + r * kPitch + c, *g = gradient + r * kPitch + c;
-        s[0] = s4.x, s[1] = s4.y, s[2] = s4.z, s[3] = s4.w;
-        g[0] = c4.x, g[1] = c4.y, g[2] = c4.z, g[3] = c4.w;
+    // The products over V, 16 columns at a time; the next 16 arrive meanwhile.
+    const auto fetch = [&](int v) {
+      const int buffer = v / kColumns % 2 * tile_floats;
+      for (int i = threadIdx.x; i < a.key_dim * 4; i += threads) {
+        const int r = i / 4, quad = i % 4, at = buffer + place(r, quad);
+        const std::int64_t index = matrix + static_cast<std::int64_t>(r) * a.value_dim + v + quad * 4;
+        copy_async<16>(states + at, p.scratch.states + index);
+        copy_async<16>(gradients + at, p.scratch.gradients + index);
       }
-      for (int i = threadIdx.x; i < kChunk * kColumns; i += threads) {
-        const int t = i / kColumns, c = i % kColumns, at = c * kChunk + t;
-        const bool there = t < count;
-        const std::int64_t of_head = ((first_token + t) * a.heads + head) * a.value_dim + v + c;
-        outs[at] = there ? load1(a.d_o, of_head, a.dtype) : 0.f;
-        if constexpr (kDelta) {
-          const std::int64_t of_subhead = row(t) * a.value_dim + v + c;
-          ws[at] = there ? __ldg(p.scratch.w + of_subhead) : 0.f;
-          dus[at] = there ? __ldg(p.scratch.du + of_subhead) : 0.f;
-        } else {
-          ws[at] = there ? load1(a.v, of_head, a.dtype) : 0.f;
+      const int element = a.dtype == DType::kF32 ? 4 : 2;  // and the 16-byte pieces of 16 columns
+      const auto bring = [&](float* to, const void* from, int pieces, auto token_row) {
+        for (int i = threadIdx.x; i < count * pieces; i += threads) {
+          const int t = i / pieces, piece = i % pieces * 16;
+          copy_async<16>(
+              reinterpret_cast<std::byte*>(to) + i * 16,
+              static_cast<const std::byte*>(from) + (token_row(t) * a.value_dim + v) * pieces + piece);
         }
+      };
+      const auto head_row = [&](int t) { return (first_token + t) * a.heads + head; };
+      bring(next_outs, a.d_o, element, head_row);
+      if constexpr (kDelta) {
+        bring(next_ws, p.scratch.w, 4, row);
+        bring(next_dus, p.scratch.du, 4, row);
+      } else {
+        bring(next_ws, a.v, element, head_row);
+      }
+    };
+    float p1[kChunk] = {}, y[kChunk] = {}, p3[kChunk] = {}, x = 0.f;
+    fetch(0);
+    for (int v = 0; v < a.value_dim; v += kColumns) {
+      wait_for_copies();
+      __syncthreads();
+      for (int i = threadIdx.x; i < kChunk * kColumns / 4; i += threads) {  // to float32, [column][token]
+        const int t = i / (kColumns / 4), c = i % (kColumns / 4) * 4, at = c * kChunk + t;
+        const auto spread = [&](float* to, const float* from, DType type) {
+          const float4 values = t < count ? read4(from, i * 4, type) : make_float4(0.f, 0.f, 0.f, 0.f);
+          to[at] = values.x;
+          to[at + kChunk] = values.y;
+          to[at + 2 * kChunk] = values.z;
+          to[at + 3 * kChunk] = values.w;
+        };
+        spread(outs, next_outs, a.dtype);
+        spread(ws, next_ws, kDelta ? DType::kF32 : a.dtype);
+        if constexpr (kDelta) spread(dus, next_dus, DType::kF32);
       }
       __syncthreads();
+      if (v + kColumns < a.value_dim) fetch(v + kColumns);
+      const int buffer = v / kColumns % 2 * tile_floats;
       if (inside) {
-#pragma unroll 4
-        for (int c = 0; c < kColumns; ++c) {
-          const float s = state[channel * kPitch + c], g = gradient[channel * kPitch + c];
-          x += s * g;
-          accumulate(p1, s, outs + c * kChunk);
-          accumulate(y, g, ws + c * kChunk);
-          if constexpr (kDelta) accumulate(p3, s, dus + c * kChunk);
+#pragma unroll 1
+        for (int quad = 0; quad < kColumns / 4; ++quad) {
+          const float4 s4 = *reinterpret_cast<const float4*>(states + buffer + place(channel, quad));
+          const float4 g4 = *reinterpret_cast<const float4*>(gradients + buffer + place(channel, quad));
+          const float *state = &s4.x, *gradient = &g4.x;
+#pragma unroll
+          for (int c = 0; c < 4; ++c) {
+            const int column = (quad * 4 + c) * kChunk;
+            x += state[c] * gradient[c];
+            accumulate(p1, state[c], outs + column);
+            accumulate(y, gradient[c], ws + column);
+            if constexpr (kDelta) accumulate(p3, state[c], dus + column);
+          }
         }
       }
       for (int i = threadIdx.x; i < kChunk * kChunk; i += threads) {

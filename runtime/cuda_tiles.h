@@ -93,11 +93,10 @@ inline ScanShape scan_shape(const Problem& p, const DeviceLimits& limits) {
 
 // Gradients of a chunk (backward).
 //
-// One thread a channel of K. V passes through shared memory 16 columns at a time: 64-byte rows, padded to 17
-// floats so that the threads' columns fall into different banks.
+// One thread a channel of K. V passes through shared memory 16 columns at a time (rows of 64 bytes), in two
+// buffers.
 
 inline constexpr int kGradientColumns = 16;
-inline constexpr int kGradientPitch = kGradientColumns + 1;
 
 constexpr int gradient_threads(std::int64_t key_dim) {
   return static_cast<int>((key_dim + kWarp - 1) / kWarp * kWarp);
@@ -105,11 +104,12 @@ constexpr int gradient_threads(std::int64_t key_dim) {
 
 /// Shared memory in floats, in this order, n = kGradientChunk:
 ///   do.u, du.u and what their sums lost [n][n] each;  do, u, du [columns][n] each;  q, k [n][threads] each;
-///   decay [n][threads or 1]; beta [n];  sums over K of dg [warps][n];  S, C [threads][pitch] each
+///   decay [n][threads or 1];  beta [n];  sums over K of dg [warps][n];
+///   S, C [2][threads][columns] each;  do, u, du on their way [n][columns] each
 constexpr std::size_t gradient_floats(std::int64_t key_dim, bool per_channel) {
   const std::size_t n = kGradientChunk, threads = gradient_threads(key_dim);
-  return 4 * n * n + 3 * kGradientColumns * n + 2 * n * threads + n * (per_channel ? threads : 1) + n +
-         threads / kWarp * n + 2 * threads * kGradientPitch;
+  return 4 * n * n + 6 * kGradientColumns * n + 2 * n * threads + n * (per_channel ? threads : 1) + n +
+         threads / kWarp * n + 4 * threads * kGradientColumns;
 }
 
 // Step (decoding).
