@@ -6,12 +6,15 @@
 
 #include <statescope/error.h>
 
+#include "cuda/activity.h"
 #include "cuda/ceilings.h"
 #include "cuda/execution.h"
 #include "cuda/kernels.h"
 
 namespace statescope::cuda {
 namespace {
+
+constexpr const char* kEventClock = "CUDA events, counted from one that the host waited for";
 
 std::string version(int number) {
   return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
@@ -57,7 +60,7 @@ DeviceInfo describe_device(int index, const cudaDeviceProp& properties) {
   info.description = properties.name;
   info.driver = driver_description();
   info.hardware = true;
-  info.clock = "CUDA events, counted from one that the host waited for";
+  info.clock = kEventClock;
   static_assert(sizeof(properties.uuid.bytes) == sizeof(info.uuid));
   std::memcpy(info.uuid.data(), properties.uuid.bytes, sizeof(properties.uuid.bytes));
   DeviceLimits& limits = info.limits;
@@ -95,7 +98,12 @@ class CudaDevice final : public Device {
 
   std::unique_ptr<Execution> prepare(const Plan& plan, int input_sets) override {
     check(cudaSetDevice(index_), "selecting " + info_.name);
-    return make_execution(plan, index_, input_sets);
+    return make_execution(plan, index_, input_sets, trace_);
+  }
+
+  void trace(bool on) override {
+    trace_ = on && load_activity().empty();
+    info_.clock = trace_ ? "CUPTI activity records" : kEventClock;
   }
 
   std::vector<CompiledKernel> compile(const Plan& plan) override {
@@ -111,6 +119,7 @@ class CudaDevice final : public Device {
  private:
   int index_;
   DeviceInfo info_;
+  bool trace_ = false;
 };
 
 }  // namespace

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include <statescope/error.h>
 
+#include "cuda/activity.h"
 #include "cuda/ceilings.h"
 #include "cuda/kernels.h"
 
@@ -139,9 +141,10 @@ cudaFuncAttributes configure(const KernelLaunch& kernel, std::size_t most_shared
 
 class CudaExecution final : public Execution {
  public:
-  CudaExecution(const Plan& plan, int device_index, int input_sets)
+  CudaExecution(const Plan& plan, int device_index, int input_sets, bool trace)
       : plan_(plan),
         device_index_(device_index),
+        trace_(trace),
         layout_(layout_of(plan.problem)),
         kernels_(implementation_of(*plan.variant).launches(plan.problem, plan.geometry)),
         scratch_bytes_(implementation_of(*plan.variant).scratch_bytes(plan.problem, plan.geometry)),
@@ -235,6 +238,8 @@ class CudaExecution final : public Execution {
     const double host_origin =
         std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 
+    std::optional<ActivityRecording> recording;
+    if (trace_) recording.emplace();
     // The device waits until the queue is full, so that runs follow each other without the host.
     constexpr std::uint64_t kHostNanosecondsPerLaunch = 8000, kLongestHold = 20'000'000;
     enqueue_hold(stream_.get(), std::min(kLongestHold, kHostNanosecondsPerLaunch * count * stride));
@@ -258,10 +263,24 @@ class CudaExecution final : public Execution {
       }
       times.push_back(std::move(time));
     }
+    if (recording) place_by_activity(recording->after("hold"), times);
     return times;
   }
 
  private:
+  /// Every launch is one kernel, in order. Events stay the measure of time, so that a traced run compares
+  /// with one that is not.
+  void place_by_activity(const std::vector<Activity>& activities, std::vector<RunTime>& times) const {
+    const std::size_t launches = kernels_.size();
+    if (activities.size() != times.size() * launches) {
+      throw Error(ErrorKind::kDevice, "CUPTI: " + std::to_string(activities.size()) + " kernels recorded, " +
+                                          std::to_string(times.size() * launches) + " launched");
+    }
+    for (std::size_t run = 0; run < times.size(); ++run) {
+      for (std::size_t i = 0; i < launches; ++i) times[run].begins[i] = activities[run * launches + i].begin;
+    }
+  }
+
   void select() const { check(cudaSetDevice(device_index_), "selecting " + plan_.device); }
 
   template <typename Visit>
@@ -334,6 +353,7 @@ class CudaExecution final : public Execution {
 
   Plan plan_;
   int device_index_;
+  bool trace_;
   Stream stream_;
   Layout layout_;
   std::vector<KernelLaunch> kernels_;
@@ -425,8 +445,8 @@ std::vector<CompiledKernel> compile(const Plan& plan) {
   return compiled;
 }
 
-std::unique_ptr<Execution> make_execution(const Plan& plan, int device_index, int input_sets) {
-  return std::make_unique<CudaExecution>(plan, device_index, input_sets);
+std::unique_ptr<Execution> make_execution(const Plan& plan, int device_index, int input_sets, bool trace) {
+  return std::make_unique<CudaExecution>(plan, device_index, input_sets, trace);
 }
 
 }  // namespace statescope::cuda

@@ -126,6 +126,7 @@ SweepResult sweep(const std::vector<std::shared_ptr<Device>>& devices, const Swe
   for (const auto& device : devices) {
     watch.check();
     watch.say(device->info().name + ": measuring its ceilings");
+    device->trace(options.timeline != nullptr);
     SweepDevice entry{device->info(), {}, base_problem(device->info(), options)};
     for (std::int64_t expansion : options.expansions) {
       for (Pass pass : options.passes) {  // wrong sizes are the user's error, not a refusal

@@ -167,13 +167,20 @@ void record_runs(Timeline& timeline, const DeviceInfo& device, const Plan& plan,
   for (const RunTime& run : runs) {
     for (const double launch : run.launches) seconds += launch;
   }
+  std::vector<Span> spans;
   std::int64_t next_ns = end_ns - to_ns(seconds);
   for (const RunTime& run : runs) {
     for (std::size_t i = 0; i < std::min(run.launches.size(), infos.size()); ++i) {
       const std::int64_t begin_ns = placed ? to_ns(run.begins[i]) : next_ns;
       next_ns = begin_ns + to_ns(run.launches[i]);
-      timeline.record(lane, begin_ns, next_ns, infos[i]);
+      spans.push_back({lane, begin_ns, next_ns, infos[i]});
     }
+  }
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    Span& span = spans[i];
+    // Launches of a queue follow each other; begins and durations may come from two clocks.
+    if (i + 1 < spans.size()) span.end_ns = std::clamp(spans[i + 1].begin_ns, span.begin_ns, span.end_ns);
+    timeline.record(span.lane, span.begin_ns, span.end_ns, std::move(span.info));
   }
 }
 

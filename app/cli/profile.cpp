@@ -104,7 +104,7 @@ void print_refusals(const Capture& capture) {
 int profile_command(const Options& options) {
   ProfileOptions what;
   what.sweep = sweep_options(options.what);
-  what.sweep.min_runs = options.min_runs;
+  what.sweep.min_runs = what.sweep.min_slow_runs = options.min_runs;
   what.code = options.with_code;
   const auto devices = open_devices(options.what.sizes.device);
   const Capture capture = profile(devices, what, watch());
@@ -203,9 +203,9 @@ void print_static(const StaticReport& report) {
         {kernel.compiled.kernel, std::string(name(kernel.problem.dtype)),
          std::to_string(kernel.launch.workgroup_size),
          kernel.subgroup_size > 0 ? std::to_string(kernel.subgroup_size) : "any",
-         figure(kernel, {"VGPRs", "Register Count"}), figure(kernel, {"SGPRs"}),
+         figure(kernel, {"VGPRs", "Register Count", "registers"}), figure(kernel, {"SGPRs"}),
          figure(kernel, {"Spilled SGPRs", "Spilled VGPRs"}),
-         figure(kernel, {"Scratch size", "Local Memory Size"}),
+         figure(kernel, {"Scratch size", "Local Memory Size", "local memory bytes"}),
          figure(kernel, {"LDS size", "Shared Memory Size"}),
          std::to_string(kernel.launch.shared_memory_bytes), r.reported ? percent(r.reported->fraction) : "-",
          or_dash(r.reported ? r.reported->limited_by : ""), figure(kernel, {"Code size", "Binary Size"})});

@@ -136,6 +136,16 @@ TEST(Timeline, DeviceSpansStandWhereTheDeviceSays) {
   EXPECT_EQ(snapshot.lanes[0].clock, "test clock");
 }
 
+TEST(Timeline, LaunchesOfAQueueDoNotOverlap) {
+  Timeline timeline;
+  record_runs(timeline, synthetic_device().info, two_launch_plan(),
+              {{3e-6, {1e-6, 2e-6}, {10e-6, 10.9e-6}}, {3e-6, {1e-6, 2e-6}, {20e-6, 21e-6}}}, 99'000);
+  const TimelineSnapshot snapshot = timeline.snapshot();
+  ASSERT_EQ(snapshot.spans.size(), 4u);
+  EXPECT_NEAR(snapshot.spans[0].end_ns, 10'900, 1);
+  EXPECT_NEAR(snapshot.spans[1].end_ns, 12'900, 1);
+}
+
 TEST(Timeline, DeviceSpansWithoutAClockSayThatTheyAreEstimated) {
   Timeline timeline;
   record_runs(timeline, synthetic_device().info, two_launch_plan(),

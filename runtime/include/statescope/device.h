@@ -117,6 +117,9 @@ class Device {
   virtual Plan plan(const Problem& problem) = 0;
   /// `input_sets`: copies of the buffers that time() rotates over, so that caches do not flatter.
   virtual std::unique_ptr<Execution> prepare(const Plan& plan, int input_sets = 1) = 0;
+  /// Whether executions prepared from now on place RunTime::begins with the vendor's tracer where one is
+  /// found (CUPTI), which costs a little time a launch; info().clock says which. Off at first.
+  virtual void trace(bool) {}
   /// Compiles each launch of a plan once, without buffers, and reports it, in Plan::launches' order. Empty:
   /// this backend reports nothing.
   virtual std::vector<CompiledKernel> compile(const Plan&) { return {}; }
