@@ -1,13 +1,12 @@
 // The comparison series: the paper's argument about kernels that keep the state in shared memory. One block a
-// (sub)head holds its whole K x V float32 state there; `naive` and `subheads` run this one source, with K = E
-// K or K. Token by token, forward and step:
-//   S <- e^g S + k^T u,  o = scale q S        (u = v, or beta (v - e^g k S) for gated_delta; gla: e^g a
-//   vector over K)
+// (sub)head holds its whole K x V float32 state there; `naive` and `subheads` run this one source, with
+// K = E K or K. Token by token, forward and step:
+//   S <- e^g S + k^T u,  o = scale q S
+//   u = v, or beta (v - e^g k S) for gated_delta; for gla e^g is a vector over K
 // Blocks of different subheads cannot sum o on chip: each writes its part, and a second kernel adds them in
-// order. (The production kernels keep no such copies; this series is what they are compared with.) Every
-// token reads and writes the state once, gated_delta reads it once more: shared memory's bandwidth is the
-// bound, so all accesses are 16 bytes wide and without bank conflicts. Shared memory:
-// cuda_tiles::comparison_*.
+// order. (The production kernels keep no such copies; this series is what they are compared with.)
+// Every token reads and writes the state once: shared memory's bandwidth is the bound, so accesses to the
+// state are 16 bytes wide and without bank conflicts. Shared memory: cuda_tiles::comparison_*.
 #include "cuda/recurrence.cuh"
 
 namespace statescope::cuda {
@@ -44,8 +43,9 @@ __global__ void __launch_bounds__(kComparisonThreads)
 
   extern __shared__ __align__(16) float shared[];
   SharedMemory memory(shared);
-  float4* key_sums = reinterpret_cast<float4*>(memory.take(groups * a.value_dim));
-  float4* query_sums = reinterpret_cast<float4*>(memory.take(groups * a.value_dim));
+  // Two of each, for even and odd tokens: one barrier a token is enough.
+  float4* key_sums = reinterpret_cast<float4*>(memory.take(2 * groups * a.value_dim));
+  float4* query_sums = reinterpret_cast<float4*>(memory.take(2 * groups * a.value_dim));
   float* q = memory.take(tokens * a.key_dim);
   float* k = memory.take(tokens * a.key_dim);
   float* v = memory.take(tokens * a.value_dim);
@@ -55,12 +55,12 @@ __global__ void __launch_bounds__(kComparisonThreads)
   float4* state = reinterpret_cast<float4*>(memory.take(a.key_dim * a.value_dim));
   memory.expect_all_taken(shared);
 
+  const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
   const std::int64_t matrix =
       ((static_cast<std::int64_t>(sequence) * a.heads + head) * a.expansion + subhead) * a.key_dim *
       a.value_dim;
   for (int i = threadIdx.x; i < a.key_dim * quads; i += kComparisonThreads) {
-    state[i] =
-        a.h0 ? *reinterpret_cast<const float4*>(a.h0 + matrix + i * 4) : make_float4(0.f, 0.f, 0.f, 0.f);
+    state[i] = a.h0 ? *reinterpret_cast<const float4*>(a.h0 + matrix + i * 4) : zero;
   }
 
   for (int t = 0; t < range.length; t += tokens) {
@@ -85,37 +85,47 @@ __global__ void __launch_bounds__(kComparisonThreads)
     if (kKind == Kind::kDelta && threadIdx.x < count) beta[threadIdx.x] = __ldg(a.beta + row(threadIdx.x));
     __syncthreads();
 
+    // gated_delta needs k S before it can update S. A token's pass over the state reads it for the next token
+    // too; only the first staged token pays for a pass of its own.
+    if constexpr (kKind == Kind::kDelta) {
+      if (working) {
+        float4 sum = zero;
+#pragma unroll 4
+        for (int r = group; r < a.key_dim; r += groups) add_product(sum, k[r], state[r * quads + quad]);
+        key_sums[group * quads + quad] = sum;
+      }
+      __syncthreads();
+    }
     for (int c = 0; c < count; ++c) {
       const float *keys = k + c * a.key_dim, *queries = q + c * a.key_dim, *decays = decay + c * channels;
+      const float4* seen_parts = key_sums + c % 2 * groups * quads;
+      float4* next_parts = key_sums + (c + 1) % 2 * groups * quads;
+      float4* out_parts = query_sums + c % 2 * groups * quads;
       float4 u = *reinterpret_cast<const float4*>(v + c * a.value_dim + quad * 4);
       if constexpr (kKind == Kind::kDelta) {
-        if (working) {
-          float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
-#pragma unroll 4
-          for (int r = group; r < a.key_dim; r += groups) add_product(sum, keys[r], state[r * quads + quad]);
-          key_sums[group * quads + quad] = sum;
-        }
-        __syncthreads();
-        float4 seen = key_sums[quad];
-        for (int other = 1; other < groups; ++other) add_product(seen, 1.f, key_sums[other * quads + quad]);
+        float4 seen = seen_parts[quad];
+        for (int other = 1; other < groups; ++other) add_product(seen, 1.f, seen_parts[other * quads + quad]);
         add_product(u, -decays[0], seen);
         u = scaled(u, beta[c]);
       }
       if (working) {
-        float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
+        const float* next_keys = c + 1 < count ? keys + a.key_dim : keys;  // the last token's sum is not used
+        float4 out = zero, next_seen = zero;
 #pragma unroll 4
         for (int r = group; r < a.key_dim; r += groups) {
           float4 s = scaled(state[r * quads + quad], kChannelDecay ? decays[r] : decays[0]);
           add_product(s, keys[r], u);
           state[r * quads + quad] = s;
-          add_product(sum, queries[r], s);
+          add_product(out, queries[r], s);
+          if constexpr (kKind == Kind::kDelta) add_product(next_seen, next_keys[r], s);
         }
-        query_sums[group * quads + quad] = sum;
+        out_parts[group * quads + quad] = out;
+        if constexpr (kKind == Kind::kDelta) next_parts[group * quads + quad] = next_seen;
       }
       __syncthreads();
       if (group == 0) {
-        float4 o = query_sums[quad];
-        for (int other = 1; other < groups; ++other) add_product(o, 1.f, query_sums[other * quads + quad]);
+        float4 o = out_parts[quad];
+        for (int other = 1; other < groups; ++other) add_product(o, 1.f, out_parts[other * quads + quad]);
         if (p.parts) {
           *reinterpret_cast<float4*>(p.parts + row(c) * a.value_dim + quad * 4) = o;
         } else {
@@ -126,8 +136,6 @@ __global__ void __launch_bounds__(kComparisonThreads)
           store1(a.o, index + 3, a.dtype, o.w);
         }
       }
-      // gated_delta's barrier above keeps the next token's query_sums apart; without it one is needed here.
-      if constexpr (kKind != Kind::kDelta) __syncthreads();
     }
     __syncthreads();  // the staged tokens are done with
   }

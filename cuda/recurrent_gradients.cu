@@ -3,20 +3,22 @@
 // The scans left S_0, the state before the chunk, and C_n, the gradient of the state after it. Inside the
 // chunk (tokens t = 0 .. n-1, decay a_t = e^{g_t}, u_t = beta_t w_t, or v_t where there is no beta) every
 // state is S_0 decayed plus rank-one terms k_s^T u_s. So S and C are seen only through their products with
-// S_0, C_n and a few vectors, and none of the 16 pairs of states is ever formed. With q scaled, per channel
-// (row) of K:
-//   P1_t = S_0 do_t    P2_t = C_n u_t    P3_t = S_0 du_t    D = sum_v C_n S_0          three products K x V a
-//   token M_ts = do_t . u_s  N_ts = du_t . u_s                                               scalars
-// Going back in time, y_s = C u_s and x = sum_v C S_0 follow C itself:
-//   G_t u_t          = y_t + q_t M_tt
-//   y_s (s < t)     <- a_t (y_s + q_t M_ts - beta_t k_t N_ts)
-//   x               <- a_t (x + q_t P1_t - beta_t k_t P3_t)                            now C = C_{t-1}
-//   dg_t             = sum_v C_{t-1} S_{t-1}       = decayed x + sum_{s<t} decayed k_s y_s     (sum over K
-//   unless gla) S_t do_t         = decayed P1_t + sum_{s<=t} decayed k_s M_ts                      dq_t =
-//   scale S_t do_t S_{t-1} du_t     = decayed P3_t + sum_{s<t} decayed k_s N_ts dk_t             = G_t u_t -
-//   beta_t a_t S_{t-1} du_t;   dbeta_t = du_t . w_t
-// (terms with N, P3 and beta: gated_delta alone). Decays are products of a, by Horner's rule: no differences
-// of cumulated gates, no division, so gates down to e^-20 lose nothing.
+// S_0, C_n and a few vectors, and none of the 16 pairs of states is ever formed.
+//
+// Three products K x V a token, and scalars; q is scaled, rows are channels of K:
+//   P1_t = S_0 do_t       P2_t = C_n u_t       P3_t = S_0 du_t       D = sum_v C_n S_0
+//   M_ts = do_t . u_s     N_ts = du_t . u_s
+// Going back in time, y_s = C u_s (from P2_s) and x = sum_v C S_0 (from D) follow C itself:
+//   G_t u_t  = y_t + q_t M_tt
+//   y_s     <- a_t (y_s + q_t M_ts - beta_t k_t N_ts)     for s < t
+//   x       <- a_t (x + q_t P1_t - beta_t k_t P3_t)       and now C = C_{t-1}
+// Reading them off ("decayed" from 0 or s to t or t - 1; dg is summed over K unless gla):
+//   dg_t  = sum_v C_{t-1} S_{t-1} = decayed x + sum_{s<t} decayed k_s y_s
+//   dq_t  = scale S_t do_t,  S_t do_t = decayed P1_t + sum_{s<=t} decayed k_s M_ts
+//   dk_t  = G_t u_t - beta_t a_t S_{t-1} du_t,  S_{t-1} du_t = decayed P3_t + sum_{s<t} decayed k_s N_ts
+//   dbeta_t = du_t . w_t
+// Terms with N, P3 and beta: gated_delta alone. Decays are products of a, by Horner's rule: no differences of
+// cumulated gates, no division, so gates down to e^-20 lose nothing.
 //
 // One thread a channel of K; heads that share q and k (Hq < H) are walked in order inside the block.
 // Shared memory: cuda_tiles::gradient_floats.

@@ -1,9 +1,11 @@
-// Backward, first half: the gradient of the state, from the last token to the first. With C_t the gradient of
-// S_t that comes from later tokens (C_T = dht) and G_t the whole of it:
+// Backward, first half: the gradient of the state, from the last token to the first. u is what a token adds
+// to the state, S_t = e^g S_{t-1} + k_t^T u_t; C_t is the gradient of S_t that comes from later tokens
+// (C_T = dht) and G_t the whole of it:
 //   G_t = C_t + scale q_t^T do_t
-//   du_t = k_t G_t                                     (u: what a token adds to the state, S_t = e^g S_{t-1}
-//   + k^T u) linear, ssd, gla   u = v:           dv_t = sum_j du_tj,       C_{t-1} = e^g G_t gated_delta u =
-//   beta w:      dv_t = sum_j beta du_tj,  C_{t-1} = e^g (G_t - beta k_t^T du_t) dh0 = C_0
+//   du_t = k_t G_t
+//   linear, ssd, gla   u = v:       dv_t = sum_j du_tj        C_{t-1} = e^g G_t
+//   gated_delta        u = beta w:  dv_t = sum_j beta du_tj   C_{t-1} = e^g (G_t - beta k_t^T du_t)
+//   dh0 = C_0
 // Blocks, warps and lanes as in recurrent_forward.cu: do is staged once for all subheads, dv is summed over
 // them in order and never stored E times. Leaves C at the end of every chunk of 16 tokens, and du
 // (gated_delta).

@@ -1,9 +1,9 @@
 // Step (decoding): one token, the state in place. Nothing but the state matters: E K V floats a head, read
 // once and written once.
 //   S <- e^g S + k^T u,  o = scale sum_j q_j S_j      (u = v, or beta (v - e^g k S) for gated_delta)
-// A block owns 32 columns (128-byte rows) of a head, walks its subheads in order and keeps o in registers, so
-// o needs no second pass. A thread holds K / 16 float4 of the state, all loads in flight before the first
-// use. Shared memory: cuda_tiles::step_floats.
+// A block owns some columns of a head, walks its subheads in order and keeps o in registers, so o needs no
+// second pass. A thread holds K / 16 float4 of the state; the next subhead's are in flight while it works on
+// these. Shared memory: cuda_tiles::step_floats.
 #include "cuda/recurrence.cuh"
 
 namespace statescope::cuda {

@@ -155,13 +155,13 @@ constexpr std::size_t comparison_state_floats(std::int64_t key_dim, std::int64_t
   return static_cast<std::size_t>(key_dim) * static_cast<std::size_t>(value_dim);
 }
 /// Shared memory beside the state in floats, in this order:
-///   sums over row groups of k S and of q S [2][row groups][V];  q, k [tokens][K] each;  v [tokens][V];
-///   decay [tokens][K or 1];  beta [tokens]
+///   sums over row groups of k S and of q S, of even and of odd tokens [4][row groups][V];  q, k [tokens][K]
+///   each;  v [tokens][V]; decay [tokens][K or 1];  beta [tokens]
 /// A multiple of 4, so that the state behind it is aligned.
 constexpr std::size_t comparison_tile_floats(std::int64_t key_dim, std::int64_t value_dim, bool per_channel) {
   const std::size_t tokens = comparison_tokens(key_dim), k = key_dim, v = value_dim;
   const std::size_t floats =
-      tokens * (2 * k + (per_channel ? k : 1) + v + 1) + 2 * comparison_row_groups(value_dim) * v;
+      tokens * (2 * k + (per_channel ? k : 1) + v + 1) + 4 * comparison_row_groups(value_dim) * v;
   return (floats + 3) / 4 * 4;
 }
 

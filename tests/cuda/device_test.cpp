@@ -105,6 +105,26 @@ TEST_F(CudaDevice, RepeatsItsBits) {
   }
 }
 
+// Every kernel once, small enough for compute-sanitizer's slow tools.
+TEST_F(CudaDevice, RunsTinySizes) {
+  for (Series series : {Series::kProduction, Series::kComparison}) {
+    for (Rule rule : kRules) {
+      for (Pass pass : kPasses) {
+        if (series == Series::kComparison && pass == Pass::kBackward) continue;
+        Problem p = example(rule, pass, DType::kBf16);
+        p.series = series;
+        if (pass != Pass::kStep) p.seq_len = 19;
+        p.heads = 2;
+        p.qk_heads = 1;
+        p.expansion = 2;
+        p.key_dim = 32;
+        p.value_dim = 32;
+        check(p, 5, Gates::kSpike);
+      }
+    }
+  }
+}
+
 // Sizes that divide no tile: padded K, V of odd 16ths, more subheads than a block has warps, three heads a
 // key head.
 TEST_F(CudaDevice, RunsOddSizes) {
