@@ -10,6 +10,11 @@ Offscreen::Offscreen(const Settings& settings, int width, int height) : width_(w
   renderer_ = std::make_unique<Renderer>(std::vector<const char*>{}, Renderer::MakeSurface{});
 }
 
+void Offscreen::resize(int width, int height) {
+  width_ = width;
+  height_ = height;
+}
+
 ImDrawData* Offscreen::frame(ImVec2 mouse, bool pressed) {
   if (app_->scale_changed()) {
     app_->reload_fonts();

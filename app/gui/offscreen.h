@@ -12,6 +12,8 @@ class Offscreen {
  public:
   Offscreen(const Settings& settings, int width, int height);
 
+  /// Of the next frame.
+  void resize(int width, int height);
   /// Builds frames until the worker has nothing left to do, at most `seconds`; false when it ran out of time.
   bool settle(double seconds);
   /// One more frame, with the mouse where it is told.

@@ -373,6 +373,9 @@ void end() {
   for (const Item& item : chart.items) {
     if (!memory.hidden.contains(item.label)) draw_item(list, chart, item, style);
   }
+  for (const Item& item : chart.items) {
+    if (!memory.hidden.contains(item.label)) draw_value_label(list, chart, item, style);
+  }
   if (!chart.message.empty()) {
     draw_text(list, style, (chart.min.x + chart.max.x - text_width(style, chart.message)) / 2,
               (chart.min.y + chart.max.y - style.font_size) / 2, style.dim, chart.message);

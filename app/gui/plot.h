@@ -50,8 +50,8 @@ struct BarStyle {
   ImU32 color = IM_COL32_WHITE;
   double width = 0.8;       ///< in units of the x axis
   bool hatched = false;     ///< drawn as an outline with hatching: does not fit, or predicted
-  std::string value_label;  ///< above the bar
-  std::string note;         ///< last line of the read-out
+  std::string value_label{};  ///< above the bar
+  std::string note{};         ///< last line of the read-out
 };
 /// Three colours: of lo, of the middle, of hi.
 struct ColorMap {

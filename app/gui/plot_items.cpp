@@ -111,19 +111,6 @@ void draw_bar(ImDrawList& list, const Chart& chart, const BarItem& bar, const St
                              style.background);
     }
   }
-  if (!bar.style.value_label.empty()) {
-    const float size = style.font_size;
-    const ImVec2 extent = style.font->CalcTextSizeA(size, FLT_MAX, 0, bar.style.value_label.c_str());
-    const float x = (box.min.x + box.max.x - extent.x) / 2;
-    const float y = std::max(box.min.y - extent.y - 3 * style.unit, chart.min.y + 2 * style.unit);
-    if (box.torn) {  // the label lies on the bar
-      list.AddRectFilled({x - 3 * style.unit, y + 6 * style.unit},
-                         {x + extent.x + 3 * style.unit, y + extent.y + 8 * style.unit}, style.background,
-                         3 * style.unit);
-    }
-    list.AddText(style.font, size, {std::round(x), std::round(box.torn ? y + 7 * style.unit : y)}, style.text,
-                 bar.style.value_label.c_str());
-  }
 }
 
 void draw_histogram(ImDrawList& list, const Chart& chart, const HistogramItem& item) {
@@ -348,6 +335,21 @@ void draw_item(ImDrawList& list, const Chart& chart, const Item& item, const Sty
                                       3.5f * style.unit, i.color, true, 2 * style.unit);
                         }},
              item.data);
+}
+
+void draw_value_label(ImDrawList& list, const Chart& chart, const Item& item, const Style& style) {
+  const BarItem* bar = std::get_if<BarItem>(&item.data);
+  if (!bar || bar->style.value_label.empty() || !std::isfinite(bar->height)) return;
+  const Box box = box_of(chart, *bar);
+  const std::string& label = bar->style.value_label;
+  const ImVec2 extent = style.font->CalcTextSizeA(style.font_size, FLT_MAX, 0, label.c_str());
+  const float gap = 3 * style.unit;
+  const float x = std::round((box.min.x + box.max.x - extent.x) / 2);
+  const float y =
+      std::round(box.torn ? chart.min.y + 3 * gap : std::max(box.min.y - extent.y - gap, chart.min.y + 1));
+  list.AddRectFilled({x - gap, y}, {x + extent.x + gap, y + extent.y},
+                     (style.background & ~IM_COL32_A_MASK) | IM_COL32(0, 0, 0, 225), gap);
+  list.AddText(style.font, style.font_size, {x, y}, style.text, label.c_str());
 }
 
 std::optional<ReadOut> read_out(const Chart& chart, const Item& item, ImVec2 mouse, const Style& style) {

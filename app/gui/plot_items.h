@@ -67,6 +67,8 @@ ImU32 color_of(const Item& item);
 void append_values(const Item& item, Axis axis, std::vector<double>& values);
 
 void draw_item(ImDrawList& list, const Chart& chart, const Item& item, const Style& style);
+/// Of a bar, over everything else.
+void draw_value_label(ImDrawList& list, const Chart& chart, const Item& item, const Style& style);
 void draw_marker(ImDrawList& list, ImVec2 at, Marker marker, float size, ImU32 color, bool hollow,
                  float thickness);
 
