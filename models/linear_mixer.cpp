@@ -101,9 +101,8 @@ Buffer mix(const LinearMixer& m, const MixerContext& in, const Buffer& x, LayerS
   if (has_gate(problem.rule)) inputs[Slot::kG] = tensor_of(decays(m, in, x), shape_of(problem, Slot::kG));
   if (has_beta(problem.rule))
     inputs[Slot::kBeta] = tensor_of(write_strengths(m, in, x), shape_of(problem, Slot::kBeta));
-  if (in.observer) in.observer(in.layer, inputs);
 
-  Buffer o = buffer_of(in.recurrence.run(problem, std::move(inputs), state.recurrent));
+  Buffer o = in.recur(problem, std::move(inputs), state);
   rms_norm(o, m.value_dim, in.weight(m.norm_name + ".weight"), in.norm_eps);
   if (m.output_gate) gate(o, in.project(x, "g_proj"));
   return in.project(o, "o_proj");

@@ -56,9 +56,8 @@ Buffer mix(const Mamba2Mixer& m, const MixerContext& in, const Buffer& x, LayerS
   inputs[Slot::kK] = tensor_of(columns(mixed, conv, inner, keys), shape_of(problem, Slot::kK));
   inputs[Slot::kV] = tensor_of(scaled, shape_of(problem, Slot::kV));
   inputs[Slot::kG] = tensor_of(g, shape_of(problem, Slot::kG));
-  if (in.observer) in.observer(in.layer, inputs);
 
-  Buffer o = buffer_of(in.recurrence.run(problem, std::move(inputs), state.recurrent));
+  Buffer o = in.recur(problem, std::move(inputs), state);
   for (std::size_t i = 0; i < o.size(); ++i) {
     const std::size_t head = i / static_cast<std::size_t>(m.head_dim) % static_cast<std::size_t>(m.heads);
     o[i] += skip[head] * value[i];

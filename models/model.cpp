@@ -53,7 +53,8 @@ Buffer buffer_of(const Tensor& tensor) {
 Model::Model(Checkpoint checkpoint, std::shared_ptr<Device> device, ModelOptions options)
     : checkpoint_(std::move(checkpoint)),
       weights_(checkpoint_),
-      recurrence_(std::move(device), options.dtype, options.form) {}
+      recurrence_(std::move(device), options.dtype, options.form),
+      mitigation_(options.mitigation) {}
 
 ModelState Model::start(std::int64_t batch) const {
   if (batch < 1)
@@ -76,9 +77,11 @@ Tensor Model::forward(ModelState& state, std::span<const std::int32_t> ids, bool
   for (std::size_t i = 0; i < c.layers.size(); ++i) {
     const auto layer = static_cast<std::int64_t>(i);
     const std::string block = layer_prefix(c, layer);
-    const MixerContext context{weights_, mixer_prefix(c, layer), layer,      batch,
-                               tokens,   state.tokens,           c.norm_eps, recurrence_,
-                               observer};
+    const MixerContext context{weights_,    mixer_prefix(c, layer),
+                               layer,       batch,
+                               tokens,      state.tokens,
+                               c.norm_eps,  recurrence_,
+                               mitigation_, observer};
     const Buffer in = normed(x, c, weights_(block + (mamba ? "norm.weight" : "attn_norm.weight")));
     add(x, std::visit([&](const auto& m) { return mix(m, context, in, state.layers[i]); }, c.layers[i]));
     if (c.intermediate == 0) continue;

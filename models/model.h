@@ -7,14 +7,14 @@
 #include <span>
 
 #include "models/checkpoint.h"
-#include "models/recurrence.h"
+#include "models/mitigation.h"
 #include "models/weights.h"
 
 namespace statescope {
 
 /// What one layer keeps of the tokens so far.
 struct LayerState {
-  Tensor recurrent;                      ///< [B, H, E, K, V] f32; absent before the first token
+  RecurrentState recurrent;
   std::vector<std::vector<float>> conv;  ///< last inputs of each convolution, [B, size - 1, C]
   std::vector<std::vector<float>>
       keys;  ///< softmax attention, a batch row: [tokens kept, kv heads, head dim]
@@ -28,8 +28,9 @@ struct ModelState {
 };
 
 struct ModelOptions {
-  DType dtype = DType::kF32;  ///< of the recurrence's q, k, v and o
-  Form form = Form::kAuto;    ///< of a prefill
+  DType dtype = DType::kF32;   ///< of the recurrence's q, k, v and o
+  Form form = Form::kAuto;     ///< of a prefill
+  Mitigation mitigation = {};  ///< of state collapse
 };
 
 /// Called for each layer with the recurrence's inputs as they go to the device, before rounding (softmax
@@ -56,6 +57,7 @@ class Model {
   Checkpoint checkpoint_;
   Weights weights_;
   Recurrence recurrence_;
+  Mitigation mitigation_;
 };
 
 /// Greedy: `count` tokens after `prompt`, which continues the state. The state ends after the last but one.
