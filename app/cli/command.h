@@ -23,5 +23,6 @@ void add_compare(CLI::App& program, Action& action);
 void add_model(CLI::App& program, Action& action);
 void add_expand(CLI::App& program, Action& action);
 void add_eval(CLI::App& program, Action& action);
+void add_collapse(CLI::App& program, Action& action);
 
 }  // namespace statescope::cli

@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
   cli::add_model(program, action);
   cli::add_expand(program, action);
   cli::add_eval(program, action);
+  cli::add_collapse(program, action);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
