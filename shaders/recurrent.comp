@@ -33,12 +33,14 @@ layout(binding = 9) buffer RunningSumBuffer { vec4 data[]; } running_sum;  // [B
 const uint KEY_QUADS = KEY_DIM / 4;
 const uint ROW_QUADS = (KEY_QUADS + LANES - 1) / LANES;  // quads of rows that a lane keeps
 const uint ROWS = 4 * ROW_QUADS;
+// Mesa takes an array of up to 32 elements as the length of a loop over it, and unrolls that after all.
+const uint CAPACITY = UNROLL ? ROWS : ROWS + 32;
 const bool ROWS_FILL_LANES = ROW_QUADS * LANES == KEY_QUADS;
 const uint TILE_QUADS = VALUE_TILE / 4;
 
 shared vec4 partial_o[SUBHEADS == 1 ? 1 : BLOCK * SUBHEADS * TILE_QUADS];
 
-// Trip count of a loop over the state; the compiler cannot know that every sequence has fewer than 2^30 tokens.
+// Trip count of a loop over the state or over lanes; the compiler cannot know that every sequence has fewer than 2^30 tokens.
 uint steps(uint count) { return UNROLL ? count : min(count, seq_len + 0x40000000u); }
 
 uint thread_index() {
@@ -52,7 +54,7 @@ uint thread_index() {
 // The sum over the lanes that share a column, in every one of them.
 vec4 sum_over_lanes(vec4 x) {
 #if SHUFFLE
-  for (uint mask = 1; mask < LANES; mask *= 2) x += subgroupShuffleXor(x, mask);
+  for (uint mask = 1; mask < steps(LANES); mask *= 2) x += subgroupShuffleXor(x, mask);
 #endif
   return x;
 }
@@ -85,7 +87,7 @@ void main() {
   const uint subhead = subhead_begin + min(slot, subheads - 1);
   const Tokens tokens = tokens_of(sequence);
 
-  vec4 s[ROWS];
+  vec4 s[CAPACITY];
   const uint state = state_quad(sequence, head, subhead, first_column + column);
   for (uint r = 0; r < steps(ROWS); ++r) {
     const uint row = (r / 4 * LANES + lane) * 4 + r % 4;
@@ -99,10 +101,10 @@ void main() {
       const uint o_quad = (token * heads + head) * value_quads + first_column + column;
       const uint qk_quad = qk_row(token, head, subhead) * KEY_QUADS;
       const uint gate = gate_row(token, head, subhead);
-      float keys[ROWS];
-      float queries[ROWS];
+      float keys[CAPACITY];
+      float queries[CAPACITY];
 #if RULE == GLA
-      float decays[ROWS];
+      float decays[CAPACITY];
 #endif
       for (uint quad = 0; quad < steps(ROW_QUADS); ++quad) {
         const uint key_quad = quad * LANES + lane;

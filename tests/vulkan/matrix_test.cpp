@@ -19,15 +19,27 @@ class VulkanMatrix : public VulkanTest, public testing::WithParamInterface<Combi
 /// compile, each for a third of a second: they run every case of the float32 forward, and of each other
 /// combination every n-th, from a first one that differs between combinations so that together they meet all
 /// sizes.
-std::vector<Case> cases_for(const Device& device, const Combination& combination) {
+std::vector<Case> cases_for(Device& device, const Combination& combination) {
   const auto [rule, pass, dtype, series, division] = combination;
   std::vector<Case> all = cases(rule, pass, Form::kRecurrent, dtype, series, division);
+  // The comparison kernels are there to run into the limits of shared memory; any other refusal is a failure.
+  if (series == Series::kComparison) {
+    std::erase_if(all, [&](const Case& one) {
+      try {
+        device.plan(one.problem);
+        return false;
+      } catch (const Error& error) {
+        EXPECT_NE(std::string(error.what()).find("of shared memory"), std::string::npos) << error.what();
+        return true;
+      }
+    });
+  }
   const bool whole = dtype == DType::kF32 && pass == Pass::kForward && series == Series::kProduction;
   if (whole || device.info().hardware) return all;
   const std::size_t stride = device.info().description.find("llvmpipe") != std::string::npos ? 6 : 12;
+  const std::size_t first = static_cast<std::size_t>(rule) + 2 * static_cast<std::size_t>(dtype);
   std::vector<Case> some;
-  for (std::size_t i = (static_cast<std::size_t>(rule) + 2 * static_cast<std::size_t>(dtype)) % 6;
-       i < all.size(); i += stride)
+  for (std::size_t i = all.size() > stride ? first % stride : 0; i < all.size(); i += stride)
     some.push_back(all[i]);
   return some;
 }
@@ -37,23 +49,13 @@ TEST_P(VulkanMatrix, AgreesWithTheReference) {
   int ran = 0;
   for (const auto& device : devices()) {
     const std::vector<Case> chosen = cases_for(*device, GetParam());
-    ASSERT_FALSE(chosen.empty());
+    ASSERT_FALSE(chosen.empty()) << device->info().description << " refuses every case";
     for (const Case& one : chosen) {
       SCOPED_TRACE(one.name());
-      if (one.problem.series == Series::kComparison) {
-        // These are there to run into the limits of shared memory; any other refusal is a failure.
-        try {
-          device->plan(one.problem);
-        } catch (const Error& error) {
-          EXPECT_NE(std::string(error.what()).find("of shared memory"), std::string::npos) << error.what();
-          continue;
-        }
-      }
       worst = std::max(worst, check(*device, one.problem, one.seed, one.gates));
       ++ran;
     }
   }
-  EXPECT_GT(ran, 0);
   RecordProperty("cases", ran);
   RecordProperty("worst_error_over_tolerance", std::to_string(worst));
 }
