@@ -25,6 +25,13 @@ std::string output_of(const std::vector<std::string>& programs, const std::vecto
   return "; " + programs.front() + " was not found: install " + package;
 }
 
+/// Of all that cuobjdump says of a file's parts, the part with the function.
+std::string function_of(const std::string& text) {
+  const std::size_t function = text.find("Function :");
+  if (function == std::string::npos) return text;
+  return text.substr(function, text.find("\nFatbin", function) - function);
+}
+
 }  // namespace
 
 void add_disassembly(CompiledKernel& kernel) {
@@ -36,10 +43,10 @@ void add_disassembly(CompiledKernel& kernel) {
   }
   if (!kernel.symbol.empty()) {
     kernel.representations.push_back(
-        {"SASS", output_of({"cuobjdump", "/usr/local/cuda/bin/cuobjdump"},
-                           {"--dump-sass", "--function", kernel.symbol,
-                            std::filesystem::read_symlink("/proc/self/exe").string()},
-                           {}, "the CUDA toolkit")});
+        {"SASS", function_of(output_of({"cuobjdump", "/usr/local/cuda/bin/cuobjdump"},
+                                       {"--dump-sass", "--function", kernel.symbol,
+                                        std::filesystem::read_symlink("/proc/self/exe").string()},
+                                       {}, "the CUDA toolkit"))});
   }
 }
 

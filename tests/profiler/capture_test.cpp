@@ -132,6 +132,28 @@ TEST(Capture, AnyCutShortFileIsRefused) {
   EXPECT_THROW(read_capture("/nowhere/c.json"), Error);
 }
 
+TEST(Capture, DamageIsRefusedOrHarmless) {
+  const std::string text = capture_json(synthetic_capture());
+  Random random(6);
+  int refused = 0;
+  for (int trial = 0; trial < 3000; ++trial) {
+    std::string damaged = text;
+    for (int change = 0; change < 3; ++change)
+      damaged[random.bits() % damaged.size()] = "0-9e[]{}\",:x"[random.bits() % 12];
+    try {
+      const Capture capture = parse_capture(damaged, "c.json");
+      for (const CaptureEntry& entry : capture.entries) EXPECT_LT(entry.device, capture.devices.size());
+      kernel_csv(capture);
+      chrome_trace(capture);
+    } catch (const Error& e) {
+      EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos);
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 1000);
+  EXPECT_THROW(parse_capture(std::string(1'000'000, '['), "c.json"), Error);
+}
+
 TEST(CaptureExport, ChromeTraceHoldsToTheFormat) {
   const Capture capture = synthetic_capture();
   const json trace = json::parse(chrome_trace(capture));
