@@ -19,11 +19,16 @@ int input_sets(const Problem& problem, const BenchOptions& options) {
 std::vector<RunTime> time_for(Execution& execution, const DeviceInfo& device, const BenchOptions& options,
                               const Watch& watch) {
   const HostSpan span(options.timeline, "time");
-  // The first run pays for first touches; the second says how many fit.
-  execution.time(1);
-  const double once = std::max(execution.time(1).front().total, 1e-7);
-  const int runs = std::clamp(static_cast<int>(options.seconds / once), options.min_runs, options.max_runs);
-  std::vector<RunTime> times;
+  // The run that was verified paid for first touches; this one says how many fit.
+  std::vector<RunTime> times = execution.time(1);
+  const double once = std::max(times.front().total, 1e-7);
+  const bool slow = once > options.seconds;
+  if (!slow) times.clear();  // it was the warm-up; one that takes all the time there is counts
+  const int runs =
+      slow ? options.min_slow_runs
+           : std::clamp(static_cast<int>(options.seconds / once), options.min_runs, options.max_runs);
+  if (slow && options.timeline)
+    record_runs(*options.timeline, device, execution.plan(), times, host_now_ns());
   const int batch = std::max(1, std::min(runs, static_cast<int>(0.2 / once)));  // so that Ctrl-C is heard
   while (static_cast<int>(times.size()) < runs) {
     watch.check();

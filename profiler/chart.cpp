@@ -9,8 +9,6 @@ namespace statescope {
 namespace {
 
 constexpr double kLeft = 72, kRight = 14, kTop = 10, kBottom = 42;
-// Of a wide chart: room for "227 KiB: H100 (cuda), H800 (cuda) and 2 more".
-constexpr double kLimitLabels = 330;
 
 template <typename... Args>
 std::string format(const char* pattern, Args... args) {
@@ -36,7 +34,7 @@ struct Frame {
 
 Frame frame_of(const Chart& chart) {
   Frame f;
-  f.right = chart.width - (chart.wide && !chart.limits.empty() ? kLimitLabels : kRight);
+  f.right = chart.width - kRight - chart.limit_labels;
   f.bottom = chart.height - kBottom;
   f.y_scale = chart.y_scale;
   double low = INFINITY, high = -INFINITY;
@@ -156,7 +154,7 @@ std::string axes(const Chart& chart, const Frame& f) {
   return out + html(chart.y_label) + "</text>";
 }
 
-/// Labels stand on the lines, or beside the plot of a wide chart, where nearby lines push them apart.
+/// Labels stand on the lines, or right of the plot, where nearby lines push them apart.
 std::string limit_lines(const Chart& chart, const Frame& f) {
   std::string out;
   std::vector<ChartLimit> limits = chart.limits;
@@ -166,7 +164,7 @@ std::string limit_lines(const Chart& chart, const Frame& f) {
     const double y = f.y(l.y);
     out +=
         format("<g class=\"limit\" data-y=\"%.17g\"><path d=\"M%.1f %.1fH%.1f\"/>", l.y, f.left, y, f.right);
-    if (chart.wide) {
+    if (chart.limit_labels > 0) {
       below = std::min(y + 4, below - 15);
       out += format("<text x=\"%.1f\" y=\"%.1f\">", f.right + 8, below);
     } else {
@@ -177,7 +175,12 @@ std::string limit_lines(const Chart& chart, const Frame& f) {
   return out;
 }
 
-std::string curve(const ChartSeries& s, const Frame& f) {
+/// How far from its x a mark stands so that `count` marks stand side by side.
+double beside(std::size_t index, std::size_t count) {
+  return (static_cast<double>(index) - static_cast<double>(count - 1) / 2) * 13;
+}
+
+std::string curve(const ChartSeries& s, double shift, const Frame& f) {
   std::string out;
   const std::string style = std::to_string(s.style);
   if (s.line && s.marks.size() > 1) {
@@ -190,7 +193,7 @@ std::string curve(const ChartSeries& s, const Frame& f) {
   for (const ChartMark& m : s.marks) {
     if (!s.markers) break;
     out += marker(
-        s.style, s.hollow, f.x(m.x), f.y(m.y),
+        s.style, s.hollow, f.x(m.x) + shift, f.y(m.y),
         " data-series=\"" + html(s.name) + "\"" + format(" data-x=\"%.17g\" data-y=\"%.17g\"", m.x, m.y),
         m.text);
   }
@@ -200,13 +203,17 @@ std::string curve(const ChartSeries& s, const Frame& f) {
 /// Crosses on the lower edge, side by side where several curves are refused at one x.
 std::string refusals(const Chart& chart, const Frame& f) {
   std::string out;
-  const double count = static_cast<double>(chart.series.size());
-  for (std::size_t i = 0; i < chart.series.size(); ++i) {
-    const ChartSeries& s = chart.series[i];
+  const auto is_refused = [](const ChartSeries& s) { return !s.refused.empty(); };
+  const auto count =
+      static_cast<std::size_t>(std::count_if(chart.series.begin(), chart.series.end(), is_refused));
+  std::size_t index = 0;
+  for (const ChartSeries& s : chart.series) {
+    if (!is_refused(s)) continue;
+    const double shift = beside(index++, count);
     for (const ChartMark& m : s.refused) {
-      const double x = f.x(m.x) + (static_cast<double>(i) - (count - 1) / 2) * 13;
       out += "<path class=\"cross s" + std::to_string(s.style) + "\" data-series=\"" + html(s.name) + "\"" +
-             format(" data-x=\"%.17g\" d=\"M%.1f %.1fl8 8m0 -8l-8 8\"", m.x, x - 4, f.bottom - 14) +
+             format(" data-x=\"%.17g\" d=\"M%.1f %.1fl8 8m0 -8l-8 8\"", m.x, f.x(m.x) + shift - 4,
+                    f.bottom - 14) +
              "><title>" + html(m.text) + "</title></path>";
     }
   }
@@ -264,7 +271,10 @@ std::string draw(const Chart& chart) {
   out += format("<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", chart.width, chart.height) +
          html(chart.title) + "\">";
   out += axes(chart, f) + limit_lines(chart, f);
-  for (const ChartSeries& s : chart.series) out += curve(s, f);
+  // The first series on top: naive's single mark is not lost under subheads' at E = 1.
+  for (std::size_t i = chart.series.size(); i-- > 0;) {
+    out += curve(chart.series[i], chart.series[i].line ? 0 : beside(i, chart.series.size()), f);
+  }
   return out + refusals(chart, f) + "</svg></figure>\n";
 }
 

@@ -20,7 +20,7 @@ struct ChartMark {
 struct ChartSeries {
   std::string name;
   int style = 0;     ///< 0..7: colour and marker
-  bool line = true;  ///< join the marks
+  bool line = true;  ///< join the marks; those that are not joined stand side by side
   bool markers = true;
   bool dashed = false;
   bool hollow = false;  ///< rings: theory and published figures, which may lie on measured ones
@@ -45,7 +45,8 @@ struct Chart {
   std::vector<double> x_ticks;  ///< the axis is logarithmic (base 2) over these
   double y_min = 0, y_max = 0;  ///< 0, 0: from the marks
   int width = 560, height = 300;
-  bool wide = false;  ///< spans the page, with the labels of limits beside the plot
+  bool wide = false;     ///< spans the page
+  int limit_labels = 0;  ///< room for the labels of limits right of the plot; 0: they stand on their lines
   std::vector<ChartSeries> series;
   std::vector<ChartLimit> limits;
 };

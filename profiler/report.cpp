@@ -122,11 +122,11 @@ Chart relative_chart(const SweepResult& sweep, const std::vector<double>& expans
   chart.y_label = "throughput (ratio to E = 1)";
   chart.y_scale = Scale::kLog;
   chart.x_ticks = expansions;
-  int style = 2;
+  constexpr int kStyles[] = {2, 3, 6, 1, 5, 4};  // not naive's
   for (std::size_t d = 0; d < sweep.devices.size(); ++d) {
     const DeviceInfo& info = sweep.devices[d].info;
     ChartSeries series{info.name + (info.api == Api::kCpu ? " subheads" : " production"),
-                       style++,
+                       kStyles[d % std::size(kStyles)],
                        true,
                        true,
                        false,
@@ -166,12 +166,10 @@ std::vector<ChartLimit> limit_lines(const std::vector<DeviceLimitsRow>& rows) {
     by_limit[row.device.limits.shared_memory_per_workgroup].push_back(row.device.label());
   std::vector<ChartLimit> lines;
   for (const auto& [bytes, devices] : by_limit) {
-    std::string all, few;
-    for (std::size_t i = 0; i < devices.size(); ++i) {
-      all += (i ? ", " : "") + devices[i];
-      if (i < 2) few += (i ? ", " : "") + devices[i];
-    }
-    if (devices.size() > 2) few += " and " + std::to_string(devices.size() - 2) + " more";
+    std::string all;
+    for (std::size_t i = 0; i < devices.size(); ++i) all += (i ? ", " : "") + devices[i];
+    std::string few = devices.front();
+    if (devices.size() > 1) few += " and " + std::to_string(devices.size() - 1) + " more";
     const std::string size = short_number(static_cast<double>(bytes), "B");
     lines.push_back(
         {static_cast<double>(bytes), size + ": " + few, size + " of shared memory a workgroup: " + all});
@@ -197,6 +195,7 @@ Chart memory_chart(const ReportInputs& in, const std::vector<double>& expansions
   chart.wide = true;
   chart.width = 1160;
   chart.height = 380;
+  chart.limit_labels = 290;
   chart.x_ticks = expansions;
   chart.limits = limit_lines(in.limits);
   struct Curve {
@@ -355,8 +354,8 @@ std::string parameter_table(const ReportInputs& in) {
       "<p class=\"note\">" +
       html(in.parameter_model) +
       ", 8 heads, K = V = 128. Ratios are of W_q and W_k (paper, table 1).</p><table>" +
-      cells({"E", "state a layer (elements)", "equivalent context (tokens)", "head-wise W_q ratio",
-             "naive W_q ratio", "model parameters", "overhead"},
+      cells({"E", "state a layer (elements)", "context (tokens)", "W_q head-wise", "W_q naive", "parameters",
+             "overhead"},
             "th");
   for (const ParameterPoint& p : in.parameters) {
     const auto e = static_cast<double>(p.expansion);
@@ -427,7 +426,8 @@ std::string report_html(const ReportInputs& in) {
       std::string(kReportStyle) + "</style></head><body><header><h1>Statescope sweep</h1><p>statescope " +
       html(std::string(version())) + ", commit " + html(std::string(commit())) + ", " +
       number(in.sweep.wall_seconds) +
-      " s. Every time is of a kernel whose outputs were first held against the float64 reference. Point at a "
+      " s in all. Every time is of a kernel whose outputs were first held against the float64 reference. "
+      "Point at a "
       "mark for its figures; "
       "a cross on the lower edge is a cell that did not run, with the reason.</p></header>\n";
   out += device_table(in.sweep);
@@ -435,7 +435,7 @@ std::string report_html(const ReportInputs& in) {
   for (const Chart& chart : throughput_charts(in.sweep, expansions)) out += draw(chart);
   out += draw(relative_chart(in.sweep, expansions));
   out += "</div>\n<h2>Memory</h2><div class=\"grid2\">" + draw(memory_chart(in, expansions)) +
-         draw(context_chart(expansions)) + "</div>\n" + parameter_table(in);
+         draw(context_chart(expansions)) + parameter_table(in) + "</div>\n";
   out += "<h2>Attention dilution</h2><div class=\"grid2\">" + draw(interference_chart(in, expansions)) +
          draw(recall_chart(in, expansions)) + "</div>\n";
   out += "<h2>Error</h2><div class=\"grid2\">" + draw(error_chart(in.sweep, expansions)) + "</div>\n";

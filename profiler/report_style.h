@@ -18,7 +18,6 @@ header p{margin:0 0 20px;color:var(--soft);max-width:90ch}
 .grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,520px),1fr));gap:16px;align-items:stretch}
 .chart{margin:0;padding:16px 18px 12px;border:1px solid var(--rule);border-radius:8px;background:var(--card);display:flex;flex-direction:column}
 .chart>svg{margin-top:auto;width:100%;height:auto}
-#parameters{margin-top:16px}
 figcaption{font-weight:600;font-size:15px}
 .note{margin:2px 0 8px;color:var(--soft);font-size:13px}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13px;margin-bottom:6px}

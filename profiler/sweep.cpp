@@ -144,6 +144,7 @@ SweepResult sweep(const std::vector<std::shared_ptr<Device>>& devices, const Swe
         BenchOptions bench;
         bench.seconds = options.seconds_per_cell;
         bench.min_runs = options.min_runs;
+        bench.min_slow_runs = options.min_slow_runs;
         bench.timeline = options.timeline;
         if (!devices[d]->info().hardware) bench.rotate_bytes /= 8;  // host caches are tens of megabytes
         for (SweepSeries series : options.series) {

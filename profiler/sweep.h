@@ -39,6 +39,7 @@ struct SweepOptions {
   std::optional<std::int64_t> batch, seq_len, heads, key_dim, value_dim;
   double seconds_per_cell = 0.25;
   int min_runs = 3;
+  int min_slow_runs = 1;         ///< of cells where one run takes longer than `seconds_per_cell`
   Timeline* timeline = nullptr;  ///< records what is done, when there is one
 };
 

@@ -53,6 +53,7 @@ std::string si(double value, const std::string& unit) {
 }
 
 std::string kib(std::size_t bytes) {
+  if (bytes < 1024) return std::to_string(bytes) + " B";
   const double k = static_cast<double>(bytes) / 1024;
   return fixed(k, k == std::floor(k) ? 0 : 1) + " KiB";
 }

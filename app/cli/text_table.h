@@ -23,7 +23,7 @@ class TextTable {
 /// Three significant digits with a metric prefix: si(1.234e-4, "s") is "123 us", si(4.29e12, "B/s") is "4.29
 /// TB/s".
 std::string si(double value, const std::string& unit);
-/// "65536 B" as "64 KiB", exact multiples only up to one decimal.
+/// 65536 is "64 KiB", 40 is "40 B".
 std::string kib(std::size_t bytes);
 /// "3.2e-07"
 std::string scientific(double value);

@@ -91,12 +91,13 @@ TEST(Dilution, Command) {
   for (const auto& p : json["points"]) {
     EXPECT_DOUBLE_EQ(p["independent_expectation"].get<double>(),
                      (p["pairs"].get<double>() - 1) / (p["expansion"].get<double>() * 32));
-    if (p["keys"] == "independent") {
+    if (p["keys"] == "independent" && p["pairs"] == 64) {
       EXPECT_NEAR(p["interference"].get<double>(), p["independent_expectation"].get<double>(),
-                  0.2 * p["independent_expectation"].get<double>());
+                  0.1 * p["independent_expectation"].get<double>());
     }
-    if (p["pairs"] == 8 && p["expansion"] == 8 && p["keys"] == "independent")
+    if (p["pairs"] == 8 && p["expansion"] == 8 && p["keys"] == "independent") {
       EXPECT_EQ(p["recall_at_1"], 1.0);
+    }
   }
 }
 
