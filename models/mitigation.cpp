@@ -24,7 +24,7 @@ Tensor tokens_of(const Tensor& x, std::int64_t first, std::int64_t count) {
   shape[1] = count;
   Tensor part(DType::kF32, shape);
   const std::int64_t skipped = std::clamp<std::int64_t>(-first, 0, count);
-  for (std::int64_t row = 0; row < batch; ++row) {
+  for (std::int64_t row = 0; row < batch && skipped < count; ++row) {
     std::copy_n(x.as<float>().begin() + (row * tokens + first + skipped) * width, (count - skipped) * width,
                 part.as<float>().begin() + (row * count + skipped) * width);
   }

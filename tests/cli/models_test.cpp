@@ -88,6 +88,29 @@ TEST(EvalCommand, ScoresEachTask) {
   }
 }
 
+TEST(CollapseCommand, RecordsAndMitigates) {
+  for (const auto& model : golden_models()) {
+    const std::vector<std::string> command = {"collapse", "--model",   model.string(), "--device",
+                                              "cpu",      "--tokens",  "96",           "--every",
+                                              "32",       "--trained", "64",           "--json"};
+    for (const std::string mitigation : {"none", "forget-more", "normalise"}) {
+      auto arguments = command;
+      arguments.insert(arguments.end(), {"--mitigation", mitigation, "--norm", "0.01"});
+      const ProcessResult result = statescope_program(arguments);
+      EXPECT_EQ(result.exit_code, 0) << result.err;
+      const auto j = parse_json(result.out);
+      ASSERT_EQ(j["records"].size(), 3u);
+      const auto& head = j["records"][2]["heads"][0];
+      EXPECT_LT(head["log_decay"].get<double>(), 0);
+      EXPECT_EQ(head["rms"].get<double>() < 0.01 / 32,
+                mitigation == "normalise");  // p / sqrt(K V), K V >= 1024
+    }
+  }
+  expect_refusal(
+      {"collapse", "--model", golden_models().front().string(), "--device", "cpu", "--trained", "9000"}, 2,
+      {"--trained", "4096"});
+}
+
 TEST(DilutionCommand, KeysOfACheckpoint) {
   TemporaryDirectory directory;
   std::ofstream(directory / "text") << "The state of a linear RNN keeps what its keys let it tell apart.";
