@@ -3,6 +3,7 @@
 
 #include <statescope/variants.h>
 
+#include "runtime/cuda_chunked.h"
 #include "runtime/cuda_tiles.h"
 
 namespace statescope {
@@ -14,6 +15,12 @@ constexpr std::uint32_t kAllTypes = bits(DType::kF32, DType::kBf16, DType::kF16)
 std::string needs_capability_80(const Problem&, const DeviceLimits& limits) {
   if (limits.compute_capability >= 80) return {};
   return "needs compute capability 80, has " + std::to_string(limits.compute_capability);
+}
+
+/// The kernels are machine code for 9.0 alone: warpgroup products have no successor.
+std::string needs_capability_90(const Problem&, const DeviceLimits& limits) {
+  if (limits.compute_capability == 90) return {};
+  return "needs compute capability 90, has " + std::to_string(limits.compute_capability);
 }
 
 std::uint32_t u32(std::int64_t x) {
@@ -37,6 +44,23 @@ Geometry scan_geometry(const Problem& p, const DeviceLimits& limits) {
 Geometry backward_geometry(const Problem& p, const DeviceLimits& limits) {
   Geometry g = scan_geometry(p, limits);
   g.tile_bytes = std::max(g.tile_bytes, 4 * cuda_tiles::gradient_floats(p.key_dim, gate_per_channel(p.rule)));
+  return g;
+}
+
+Geometry chunked_geometry(const Problem& p, const DeviceLimits& limits) {
+  const int cluster = cuda_chunked::cluster_size(static_cast<int>(std::min<std::int64_t>(p.expansion, 8)));
+  Geometry g;
+  g.subgroup_size = cuda_tiles::kWarp;
+  g.workgroup_size = cuda_chunked::kThreads;
+  g.chunk = cuda_chunked::kChunk;
+  g.value_tile = cuda_chunked::kDim;
+  g.subheads = u32(cluster);
+  // Clusters share out the chains, so there are no more than the device holds at once.
+  const std::int64_t chains = p.sequences * p.heads;
+  const std::int64_t held =
+      limits.multiprocessors == 0 ? chains : std::max(1u, limits.multiprocessors / u32(cluster));
+  g.workgroups = {u32(cluster), u32(std::min(chains, held)), 1};
+  g.tile_bytes = cuda_chunked::SharedMap::bytes;
   return g;
 }
 
@@ -79,6 +103,19 @@ constexpr Variant kVariants[] = {
      step_geometry,
      "rows of 32 columns are 128-byte lines; a block walks the subheads and loads the next state while one "
      "is at work"},
+    {"cuda.chunked.forward",
+     Api::kCuda,
+     Series::kProduction,
+     Form::kChunked,
+     bits(Rule::kLinear, Rule::kSsd, Rule::kGatedDelta),
+     bits(Pass::kForward),
+     bits(DType::kBf16, DType::kF16),
+     {cuda_chunked::kDim, cuda_chunked::kDim},
+     {cuda_chunked::kDim, cuda_chunked::kDim},
+     needs_capability_90,
+     chunked_geometry,
+     "a subhead a block, a head a cluster: 64 tokens are a warpgroup's rows, 128 x 128 of float32 state half "
+     "the registers, three stages of keys and queries what shared memory holds"},
     {"cuda.recurrent.forward",
      Api::kCuda,
      Series::kProduction,
