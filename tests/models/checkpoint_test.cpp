@@ -145,7 +145,7 @@ TEST(CheckpointErrors, NonfiniteNumbersOfPythonAreKept) {
   EXPECT_NE(config.text.find("Infinity"), std::string::npos);
   const std::string patched = patch_config(config.text, R"({"state_size": 32})");
   EXPECT_EQ(patched.find("\"Infinity\""), std::string::npos);
-  const auto& mixer = std::get<Mamba2Mixer>(parse_config(patched).layers[0]);
+  const auto mixer = std::get<Mamba2Mixer>(parse_config(patched).layers[0]);
   EXPECT_TRUE(std::isinf(mixer.step_max));
   EXPECT_EQ(mixer.state_size, 32);
 }
