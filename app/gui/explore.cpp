@@ -179,11 +179,11 @@ void key_controls(const View& view) {
   number_combo(theme, "##pairs", kPairChoices, s.pairs, 64, -1);
   if (s.pairs == 0) s.pairs = 64;
   static PathField file, words;
-  path_field("##file", "captured .safetensors, or checkpoint", file, s.keys_file);
+  path_field("##file", "file with k, or folder", file, s.keys_file);
   help_on_hover(theme, "captured");
   const bool checkpoint = !s.keys_file.empty() && std::filesystem::is_directory(s.keys_file);
   if (checkpoint) {
-    path_field("##text", "text for it; empty: random tokens", words, s.keys_text);
+    path_field("##text", "text; empty: random", words, s.keys_text);
     help_on_hover(theme, "captured");
     label(theme, "layer", "captured");
     same_line_at(theme.px(64));

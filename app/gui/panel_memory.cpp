@@ -111,6 +111,15 @@ std::string reach(std::int64_t most) {
   return "E ≤ " + std::to_string(most);
 }
 
+/// Without the brand's first word: the model number says it, and the API must not be cut off.
+std::string short_label(const DatabaseDevice& device) {
+  std::string shown = device.label();
+  for (const std::string brand : {"GeForce ", "Radeon "}) {
+    if (shown.starts_with(brand)) shown.erase(0, brand.size());
+  }
+  return shown;
+}
+
 void draw_table(const View& view, const std::vector<DatabaseDevice>& devices, ImVec2 size) {
   const Theme& theme = view.theme;
   const Palette& p = theme.palette;
@@ -124,7 +133,7 @@ void draw_table(const View& view, const std::vector<DatabaseDevice>& devices, Im
          kilobytes(static_cast<double>(device.limits.shared_memory_per_workgroup) / kKilobyte));
     ImGui::SameLine();
     ImGui::SetCursorPosY(ImGui::GetCursorPosY() + theme.px(1));
-    text(theme.fonts.small, p.dim, device.label(), ImGui::GetContentRegionAvail().x);
+    text(theme.fonts.small, p.dim, short_label(device), ImGui::GetContentRegionAvail().x);
     float column = 0;
     for (const SweepSeries series : kSweepSeries) {
       if (!shows(view.settings, series)) continue;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <sstream>
 
@@ -133,7 +134,8 @@ TEST_F(ViewsTest, ExploreShowsEveryPanelAtEverySizeInBothThemes) {
                                 "99 KB",
                                 "227 KB",
                                 "any E",
-                                "GeForce RTX 3090 (cuda)",
+                                "RTX 3090 (cuda)",
+                                "RX 7900 XTX (vulkan)",
                                 "Throughput",
                                 "throughput (tokens/s)",
                                 "expansion E",
@@ -396,7 +398,9 @@ TEST_F(ViewsTest, FifteenFramesASecondAndMore) {
   }
   std::printf("best frame: built in %.1f ms, drawn and read back in %.1f ms\n", 1e3 * build, 1e3 * draw);
   EXPECT_LT(build, 1.0 / 120);
-  EXPECT_LT(build + draw, 1.0 / 15);
+  // The validation layer checks every call of the driver: its time is not the app's.
+  const char* validation = std::getenv("STATESCOPE_VALIDATION");
+  EXPECT_LT(build + draw, validation ? 1.0 / 4 : 1.0 / 15);
 }
 
 }  // namespace
