@@ -76,7 +76,7 @@ double multiply_add_rate(const std::shared_ptr<Gpu>& gpu) {
                       {{"rounds", rounds}, {"factor", std::bit_cast<std::uint32_t>(0.999f)}});
     const double seconds = best_time(gpu, bound, workgroups, 2);
     rate = std::max(rate, 128.0 * rounds * workgroups * kThreads / seconds);
-    if (seconds > kSeconds || rounds >= 1u << 20) return rate;
+    if (seconds > kSeconds || rounds >= 1u << 14) return rate;
   }
 }
 

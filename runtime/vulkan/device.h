@@ -10,6 +10,6 @@ namespace statescope::vulkan {
 
 /// Plans and runs by physical.info.limits, which may be less than what the driver reports. Throws
 /// Error(kDevice) when the driver fails.
-std::shared_ptr<Device> make_device(const PhysicalDevice& physical, const LaunchBounds& bounds = {});
+std::shared_ptr<Device> make_device(const PhysicalDevice& physical, const LaunchBounds& bounds);
 
 }  // namespace statescope::vulkan

@@ -32,18 +32,25 @@ std::map<std::string, std::uint32_t> sizes(const Problem& p) {
           {"scale", word(p.scale)}};
 }
 
-/// Tokens a launch, so that neither bound is passed.
-std::int64_t tokens_per_launch(const Problem& problem, const LaunchBounds& bounds) {
+/// The most loop iterations of an invocation: some a token, and some for the state's way in and out.
+struct LoopCount {
+  std::int64_t per_token, per_launch;
+};
+
+/// Tokens a launch, so that no bound is passed.
+std::int64_t tokens_per_launch(const Problem& problem, const LoopCount& loops, const LaunchBounds& bounds) {
   const double launches =
       std::max(std::ceil(flop(problem, Form::kRecurrent) / bounds.flop),
                std::ceil(static_cast<double>(problem.seq_len) / static_cast<double>(bounds.tokens)));
-  return static_cast<std::int64_t>(std::ceil(static_cast<double>(problem.seq_len) / launches));
+  const auto by_work = static_cast<std::int64_t>(std::ceil(static_cast<double>(problem.seq_len) / launches));
+  const std::int64_t by_loops = (bounds.loop_iterations - loops.per_launch) / loops.per_token;
+  return std::max<std::int64_t>(std::min(by_work, by_loops), 1);
 }
 
 /// Calls add(first token, end, name) for each stretch of tokens; the name is empty where there is only one.
 template <typename Add>
-void for_each_stretch(const Problem& problem, const LaunchBounds& bounds, Add add) {
-  const std::int64_t step = tokens_per_launch(problem, bounds);
+void for_each_stretch(const Problem& problem, const LoopCount& loops, const LaunchBounds& bounds, Add add) {
+  const std::int64_t step = tokens_per_launch(problem, loops, bounds);
   for (std::int64_t begin = 0; begin < problem.seq_len; begin += step) {
     const std::int64_t end = std::min(begin + step, problem.seq_len);
     add(begin, end, step < problem.seq_len ? ".tokens_" + std::to_string(begin) : std::string());
@@ -71,8 +78,11 @@ Dispatches recurrent(const Problem& p, const Choice& choice, const DeviceInfo& d
   const Geometry& g = choice.geometry;
   Dispatches out;
   const bool several = g.subheads < p.expansion;
+  // recurrent.comp: rows twice and quads of rows once a token, two butterflies, the sum over subheads.
+  const std::int64_t rows = p.key_dim / g.lanes + 4;
+  const LoopCount loops{2 * rows + rows / 4 + 2 * 6 + 2 * (g.subheads + 2), 2 * rows};
   out.scratch.push_back({"running_sum", several ? float_o_bytes(p) : 0});
-  for_each_stretch(p, bounds, [&](std::int64_t begin, std::int64_t end, const std::string& suffix) {
+  for_each_stretch(p, loops, bounds, [&](std::int64_t begin, std::int64_t end, const std::string& suffix) {
     for (std::int64_t subhead = 0; subhead < p.expansion; subhead += g.subheads) {
       Dispatch dispatch;
       dispatch.kernel = kernel_name(p, *choice.variant) + suffix;
@@ -100,9 +110,12 @@ Dispatches comparison(const Problem& p, const Choice& choice, const LaunchBounds
   const Geometry& g = choice.geometry;
   Dispatches out;
   const bool several = p.expansion > 1;
+  // comparison.comp: its rows twice a token, staging them, two sums over the segments.
+  const std::int64_t rows = p.key_dim / g.lanes + 1;
+  const LoopCount loops{2 * rows + 13 * (p.key_dim / 4 / g.workgroup_size + 1) + 2 * g.lanes + 2, 2 * rows};
   out.scratch.push_back(
       {"subhead_o", several ? float_o_bytes(p) * static_cast<std::size_t>(p.expansion) : 0});
-  for_each_stretch(p, bounds, [&](std::int64_t begin, std::int64_t end, const std::string& suffix) {
+  for_each_stretch(p, loops, bounds, [&](std::int64_t begin, std::int64_t end, const std::string& suffix) {
     Dispatch dispatch;
     dispatch.kernel = kernel_name(p, *choice.variant) + suffix;
     dispatch.pipeline.module = module_name("comparison", p);
@@ -136,6 +149,12 @@ Dispatches comparison(const Problem& p, const Choice& choice, const LaunchBounds
 }
 
 }  // namespace
+
+LaunchBounds launch_bounds(const PhysicalDevice& physical) {
+  LaunchBounds bounds;
+  if (physical.driver == VK_DRIVER_ID_MESA_LLVMPIPE) bounds.loop_iterations = 65000;
+  return bounds;
+}
 
 Dispatches dispatches_of(const Problem& problem, const Choice& choice, const DeviceInfo& device,
                          const LaunchBounds& bounds) {

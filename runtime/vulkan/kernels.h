@@ -41,7 +41,12 @@ struct Dispatches {
 struct LaunchBounds {
   double flop = 1e11;
   std::int64_t tokens = 1 << 18;
+  /// Of all loops of one invocation together; llvmpipe silently leaves every loop once it has counted 65535.
+  std::int64_t loop_iterations = std::int64_t(1) << 62;
 };
+
+/// The bounds of a device.
+LaunchBounds launch_bounds(const PhysicalDevice& physical);
 
 /// `choice` is what the variant table gave for the problem and the limits of `device`.
 Dispatches dispatches_of(const Problem& problem, const Choice& choice, const DeviceInfo& device,

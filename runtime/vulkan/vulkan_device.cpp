@@ -32,7 +32,7 @@ std::vector<DeviceEntry> find_devices(BackendStatus& status) {
       // Opened once while anybody uses it.
       entries.push_back({physical.info, [physical, opened = std::weak_ptr<Device>()]() mutable {
                            std::shared_ptr<Device> device = opened.lock();
-                           if (!device) opened = device = make_device(physical);
+                           if (!device) opened = device = make_device(physical, launch_bounds(physical));
                            return device;
                          }});
     }

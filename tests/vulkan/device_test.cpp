@@ -118,6 +118,21 @@ TEST_F(VulkanDevices, TimesAreDeviceTimes) {
   }
 }
 
+// llvmpipe leaves loops after 65535 iterations; more than that many are needed here.
+TEST_F(VulkanDevices, RunLongSequences) {
+  for (const auto& device : devices()) {
+    for (Series series : {Series::kProduction, Series::kComparison}) {
+      Problem p = example(Rule::kGatedDelta);
+      p.series = series;
+      p.seq_len = 2500;
+      p.heads = p.qk_heads = p.batch = p.sequences = p.expansion = 1;
+      p.key_dim = 256;
+      p.value_dim = 16;
+      check(*device, p, 5, Gates::kModel);
+    }
+  }
+}
+
 TEST_F(VulkanDevices, RefuseWhatDoesNotFitWithNumbers) {
   for (const auto& device : devices()) {
     Problem p = example(Rule::kGatedDelta);
@@ -220,18 +235,20 @@ TEST_F(VulkanReduced, ABrokenPipelineCacheIsIgnored) {
     const auto path = vulkan::pipeline_cache_path(physical);
     EXPECT_EQ(path.parent_path(), directory / "statescope");
     const Problem p = example(Rule::kLinear);
-    check(*vulkan::make_device(physical), p, 1, Gates::kNone);
+    check(*vulkan::make_device(physical, vulkan::launch_bounds(physical)), p, 1, Gates::kNone);
     ASSERT_TRUE(std::filesystem::exists(path));
     const auto size = std::filesystem::file_size(path);
-    check(*vulkan::make_device(physical), p, 1, Gates::kNone);  // from the whole file
+    check(*vulkan::make_device(physical, vulkan::launch_bounds(physical)), p, 1,
+          Gates::kNone);  // from the whole file
     {
       std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
       file.seekp(static_cast<std::streamoff>(size) - 1);
       file.put('\x5a');
     }
-    check(*vulkan::make_device(physical), p, 1, Gates::kNone);  // one byte changed
+    check(*vulkan::make_device(physical, vulkan::launch_bounds(physical)), p, 1,
+          Gates::kNone);  // one byte changed
     std::filesystem::resize_file(path, size / 2);
-    check(*vulkan::make_device(physical), p, 1, Gates::kNone);  // cut off
+    check(*vulkan::make_device(physical, vulkan::launch_bounds(physical)), p, 1, Gates::kNone);  // cut off
     EXPECT_EQ(std::filesystem::file_size(path), size) << "written anew";
   }
   std::filesystem::remove_all(directory);
