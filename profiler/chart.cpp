@@ -271,9 +271,13 @@ std::string draw(const Chart& chart) {
   out += format("<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", chart.width, chart.height) +
          html(chart.title) + "\">";
   out += axes(chart, f) + limit_lines(chart, f);
-  // The first series on top: naive's single mark is not lost under subheads' at E = 1.
-  for (std::size_t i = chart.series.size(); i-- > 0;) {
-    out += curve(chart.series[i], chart.series[i].line ? 0 : beside(i, chart.series.size()), f);
+  // Rings last, since they may lie on marks; else the first series on top: naive's single mark is not lost
+  // under subheads' at E = 1.
+  for (const bool hollow : {false, true}) {
+    for (std::size_t i = chart.series.size(); i-- > 0;) {
+      const ChartSeries& s = chart.series[i];
+      if (s.hollow == hollow) out += curve(s, s.line ? 0 : beside(i, chart.series.size()), f);
+    }
   }
   return out + refusals(chart, f) + "</svg></figure>\n";
 }
