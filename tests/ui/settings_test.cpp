@@ -1,5 +1,7 @@
 #include "app/gui/settings.h"
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -12,7 +14,9 @@ namespace {
 
 class SettingsTest : public testing::Test {
  protected:
-  std::filesystem::path file = std::filesystem::path(testing::TempDir()) / "statescope-settings" / "app.json";
+  // A folder a process: tests run beside each other.
+  std::filesystem::path file = std::filesystem::path(testing::TempDir()) /
+                               ("statescope-settings-" + std::to_string(getpid())) / "app.json";
   void SetUp() override { std::filesystem::remove_all(file.parent_path()); }
   void TearDown() override { std::filesystem::remove_all(file.parent_path()); }
 };

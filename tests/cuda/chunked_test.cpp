@@ -1,0 +1,82 @@
+// The matrix at the sizes that the chunked kernels take: every case of the form, moved to the K and V of each
+// chunked variant, so that T, E, states, packing, shared keys and gates are those of the matrix.
+#include <tuple>
+
+#include "runtime/check/cases.h"
+#include "tests/cuda/cuda_fixture.h"
+
+namespace statescope {
+namespace {
+
+using Combination = std::tuple<Rule, Pass, DType>;
+
+class ChunkedMatrix : public CudaTest, public testing::WithParamInterface<Combination> {};
+
+TEST_P(ChunkedMatrix, AgreesWithTheReference) {
+  const auto [rule, pass, dtype] = GetParam();
+  int ran = 0;
+  for (const Variant& variant : cuda_variants()) {
+    if (variant.form != Form::kChunked || !has(variant.rules, rule) || !has(variant.passes, pass) ||
+        !has(variant.dtypes, dtype)) {
+      continue;
+    }
+    for (const Case& one : cases(rule, pass, Form::kChunked, dtype)) {
+      Problem problem = one.problem;
+      problem.key_dim = variant.key_dim.max;
+      problem.value_dim = variant.value_dim.max;
+      problem.scale = default_scale(problem.key_dim);
+      if (!variant.missing(problem, device()->info().limits).empty()) GTEST_SKIP() << "not on this device";
+      check(problem, one.seed, one.gates);
+      ++ran;
+    }
+  }
+  EXPECT_GE(ran, 60);
+}
+
+TEST_F(CudaTest, ChunkedRepeatsBitForBit) {
+  Problem problem;
+  problem.form = Form::kChunked;
+  problem.dtype = DType::kBf16;
+  problem.batch = problem.sequences = 3;
+  problem.seq_len = 1000;
+  problem.heads = problem.qk_heads = 8;
+  problem.expansion = 8;
+  problem.key_dim = problem.value_dim = 128;
+  problem.initial_state = true;
+  problem.scale = default_scale(128);
+  if (!is_implemented(problem, device()->info().limits)) GTEST_SKIP() << "not on this device";
+  const TensorSet inputs = round_inputs(problem, generate_inputs(problem, 5));
+  const TensorSet first = run(problem, inputs);
+  for (int again = 0; again < 20; ++again) {
+    const TensorSet next = run(problem, inputs);
+    ASSERT_EQ(next[Slot::kO].bytes, first[Slot::kO].bytes) << "run " << again;
+    ASSERT_EQ(next[Slot::kHt].bytes, first[Slot::kHt].bytes) << "run " << again;
+  }
+}
+
+std::vector<Combination> combinations() {
+  std::vector<Combination> result;
+  for (Pass pass : kPasses) {
+    for (Rule rule : kRules) {
+      for (DType dtype : kRunTypes) {
+        for (const Variant& v : cuda_variants()) {
+          if (v.form == Form::kChunked && has(v.rules, rule) && has(v.passes, pass) && has(v.dtypes, dtype)) {
+            result.emplace_back(rule, pass, dtype);
+            break;
+          }
+        }
+      }
+    }
+  }
+  return result;
+}
+
+std::string name_of(const testing::TestParamInfo<Combination>& info) {
+  const auto [rule, pass, dtype] = info.param;
+  return std::string(name(rule)) + "_" + std::string(name(pass)) + "_" + std::string(name(dtype));
+}
+
+INSTANTIATE_TEST_SUITE_P(Cuda, ChunkedMatrix, testing::ValuesIn(combinations()), name_of);
+
+}  // namespace
+}  // namespace statescope
