@@ -33,6 +33,22 @@ TEST_P(ChunkedMatrix, AgreesWithTheReference) {
   EXPECT_GE(ran, 60);
 }
 
+/// Small enough for compute-sanitizer: three chunks, two subheads, a tail.
+TEST_F(CudaTest, ChunkedRunsTinySizes) {
+  for (Rule rule : kRules) {
+    Problem problem;
+    problem.rule = rule;
+    problem.form = Form::kChunked;
+    problem.dtype = DType::kBf16;
+    problem.seq_len = 130;
+    problem.expansion = 2;
+    problem.key_dim = problem.value_dim = 128;
+    problem.initial_state = true;
+    problem.scale = default_scale(128);
+    if (is_implemented(problem, device()->info().limits)) check(problem, 3, Gates::kSpike);
+  }
+}
+
 TEST_F(CudaTest, ChunkedRepeatsBitForBit) {
   Problem problem;
   problem.form = Form::kChunked;
