@@ -23,6 +23,14 @@ std::string needs_capability_90(const Problem&, const DeviceLimits& limits) {
   return "needs compute capability 90, has " + std::to_string(limits.compute_capability);
 }
 
+std::string chunked_needs(const Problem& p, const DeviceLimits& limits) {
+  if (p.seq_len < cuda_chunked::kFewestTokens) {
+    return "needs " + std::to_string(cuda_chunked::kFewestTokens) + " tokens, found " +
+           std::to_string(p.seq_len);
+  }
+  return needs_capability_90(p, limits);
+}
+
 std::uint32_t u32(std::int64_t x) {
   return static_cast<std::uint32_t>(x);
 }
@@ -112,7 +120,7 @@ constexpr Variant kVariants[] = {
      bits(DType::kBf16, DType::kF16),
      {cuda_chunked::kDim, cuda_chunked::kDim},
      {cuda_chunked::kDim, cuda_chunked::kDim},
-     needs_capability_90,
+     chunked_needs,
      chunked_geometry,
      "a subhead a block, a head a cluster: 64 tokens are a warpgroup's rows, 128 x 128 of float32 state half "
      "the registers, three stages of keys and queries what shared memory holds"},

@@ -2,7 +2,10 @@
 // chunked variant, so that T, E, states, packing, shared keys and gates are those of the matrix.
 #include <tuple>
 
+#include <statescope/error.h>
+
 #include "runtime/check/cases.h"
+#include "runtime/cuda_chunked.h"
 #include "tests/cuda/cuda_fixture.h"
 
 namespace statescope {
@@ -25,7 +28,13 @@ TEST_P(ChunkedMatrix, AgreesWithTheReference) {
       problem.key_dim = variant.key_dim.max;
       problem.value_dim = variant.value_dim.max;
       problem.scale = default_scale(problem.key_dim);
-      if (!variant.missing(problem, device()->info().limits).empty()) GTEST_SKIP() << "not on this device";
+      if (device()->info().limits.compute_capability != 90) GTEST_SKIP() << "not on this device";
+      if (problem.seq_len < cuda_chunked::kFewestTokens) {
+        EXPECT_THROW(device()->plan(problem), Error);
+        problem.form = Form::kAuto;  // the dispatcher's own choice then
+        EXPECT_EQ(device()->plan(problem).problem.form, Form::kRecurrent);
+        problem.form = Form::kRecurrent;
+      }
       check(problem, one.seed, one.gates);
       ++ran;
     }
