@@ -199,12 +199,13 @@ CompiledKernel compile_verbosely(Gpu& gpu, const PipelineRequest& request) {
 
 void report(const Pipeline& pipeline, Launch& launch) {
   launch.reported_shared_memory_bytes = pipeline.shared_memory_bytes;
-  // Drivers name their figures freely; these are the names of NVIDIA's and Mesa's.
+  // Drivers name their figures freely; these are the names of NVIDIA's and Mesa's. NVIDIA spills to a
+  // thread's stack; its "Local Memory Size" is the pool of the whole device (64 GiB on an H200).
   for (const CompiledKernel::Statistic& statistic : pipeline.statistics) {
     const auto bytes = static_cast<std::size_t>(statistic.value);
     if (statistic.name == "VGPRs" || statistic.name == "Register Count")
       launch.registers = static_cast<int>(statistic.value);
-    if (statistic.name == "Local Memory Size" || statistic.name == "Scratch size") launch.spill_bytes = bytes;
+    if (statistic.name == "Stack Size" || statistic.name == "Scratch size") launch.spill_bytes = bytes;
     if (statistic.name == "LDS size" || statistic.name == "Shared Memory Size")
       launch.reported_shared_memory_bytes = bytes;
   }

@@ -249,7 +249,8 @@ TEST_F(VulkanReduced, ABrokenPipelineCacheIsIgnored) {
           Gates::kNone);  // one byte changed
     std::filesystem::resize_file(path, size / 2);
     check(*vulkan::make_device(physical, vulkan::launch_bounds(physical)), p, 1, Gates::kNone);  // cut off
-    EXPECT_EQ(std::filesystem::file_size(path), size) << "written anew";
+    EXPECT_GT(std::filesystem::file_size(path), size / 2)
+        << "written anew";  // a driver may pack it otherwise
   }
   std::filesystem::remove_all(directory);
   if (before) {
