@@ -62,7 +62,8 @@ Geometry recurrent_geometry(const Problem& problem, const DeviceLimits& limits) 
 
   const std::uint32_t bytes_a_token = g.subheads * g.value_tile * 4;
   // The step takes the same block, so that it is the same pipeline.
-  g.chunk = std::clamp(std::bit_floor(kPartialBytes / std::min(bytes_a_token, kPartialBytes)), 1u, kMostBlock);
+  g.chunk =
+      std::clamp(std::bit_floor(kPartialBytes / std::min(bytes_a_token, kPartialBytes)), 1u, kMostBlock);
   // A single subhead writes o directly; GLSL still wants an array, of one quad.
   g.tile_bytes = g.subheads == 1 ? 16 : g.chunk * bytes_a_token;
   return g;

@@ -48,8 +48,8 @@ struct LineStyle {
 };
 struct BarStyle {
   ImU32 color = IM_COL32_WHITE;
-  double width = 0.8;       ///< in units of the x axis
-  bool hatched = false;     ///< drawn as an outline with hatching: does not fit, or predicted
+  double width = 0.8;         ///< in units of the x axis
+  bool hatched = false;       ///< drawn as an outline with hatching: does not fit, or predicted
   std::string value_label{};  ///< above the bar
   std::string note{};         ///< last line of the read-out
 };

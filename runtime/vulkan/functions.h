@@ -13,8 +13,9 @@
   X(EnumerateInstanceVersion)                                                                               \
   X(EnumerateInstanceLayerProperties)                                                                       \
   X(EnumerateInstanceExtensionProperties)                                                                   \
-  X(DestroyInstance) X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties)                             \
-      X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceFeatures2) X(GetPhysicalDeviceMemoryProperties) X( \
+  X(DestroyInstance)                                                                                        \
+  X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties) X(GetPhysicalDeviceProperties2)                \
+      X(GetPhysicalDeviceFeatures2) X(GetPhysicalDeviceMemoryProperties) X(                                 \
           GetPhysicalDeviceQueueFamilyProperties) X(EnumerateDeviceExtensionProperties) X(CreateDevice)     \
           X(DestroyDevice) X(GetDeviceQueue) X(DeviceWaitIdle) X(CreateBuffer) X(DestroyBuffer) X(          \
               GetBufferMemoryRequirements) X(AllocateMemory) X(FreeMemory) X(BindBufferMemory) X(MapMemory) \
@@ -33,13 +34,13 @@
                                                               X(GetQueryPoolResults) X(QueueSubmit)         \
                                                                   X(CreateFence) X(DestroyFence)            \
                                                                       X(WaitForFences) X(ResetFences)
-#define STATESCOPE_VULKAN_EXTENSIONS(X)                                                              \
-  X(CreateDebugUtilsMessengerEXT)                                                                    \
-  X(DestroyDebugUtilsMessengerEXT)                                                                   \
-  X(GetPipelineExecutablePropertiesKHR)                                                              \
-  X(GetPipelineExecutableStatisticsKHR)                                                              \
-  X(GetPipelineExecutableInternalRepresentationsKHR) X(GetPhysicalDeviceCalibrateableTimeDomainsEXT) \
-      X(GetCalibratedTimestampsEXT)
+#define STATESCOPE_VULKAN_EXTENSIONS(X)              \
+  X(CreateDebugUtilsMessengerEXT)                    \
+  X(DestroyDebugUtilsMessengerEXT)                   \
+  X(GetPipelineExecutablePropertiesKHR)              \
+  X(GetPipelineExecutableStatisticsKHR)              \
+  X(GetPipelineExecutableInternalRepresentationsKHR) \
+  X(GetPhysicalDeviceCalibrateableTimeDomainsEXT) X(GetCalibratedTimestampsEXT)
 
 namespace statescope::vulkan {
 

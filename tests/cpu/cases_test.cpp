@@ -7,6 +7,8 @@
 #include <cctype>
 #include <set>
 
+#include "tests/printers.h"
+
 namespace statescope {
 namespace {
 

@@ -10,6 +10,7 @@
 #include "runtime/check/cases.h"
 #include "runtime/check/compare.h"
 #include "runtime/cpu/reference.h"
+#include "tests/printers.h"
 
 namespace statescope {
 namespace {

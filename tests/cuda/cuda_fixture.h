@@ -14,6 +14,7 @@
 #include "runtime/check/compare.h"
 #include "runtime/check/generate.h"
 #include "runtime/cpu/reference.h"
+#include "tests/printers.h"
 
 namespace statescope {
 

@@ -15,6 +15,7 @@
 #include "runtime/check/generate.h"
 #include "runtime/cpu/reference.h"
 #include "runtime/vulkan/vulkan_device.h"
+#include "tests/printers.h"
 
 namespace statescope {
 
