@@ -6,31 +6,12 @@
 #include <statescope/error.h>
 
 #include "tests/cuda/cuda_fixture.h"
+#include "tests/example_problem.h"
 
 namespace statescope {
 namespace {
 
-class CudaDevice : public CudaTest {
- protected:
-  static Problem example(Rule rule, Pass pass, DType dtype) {
-    Problem p;
-    p.rule = rule;
-    p.pass = pass;
-    p.dtype = dtype;
-    p.form = Form::kRecurrent;
-    p.batch = p.sequences = 2;
-    p.seq_len = pass == Pass::kStep ? 1 : 77;
-    p.heads = 4;
-    p.qk_heads = 2;
-    p.expansion = 3;
-    p.key_dim = 64;
-    p.value_dim = 48;
-    p.scale = default_scale(p.key_dim);
-    p.initial_state = true;
-    p.final_state_gradient = pass == Pass::kBackward;
-    return p;
-  }
-};
+class CudaDevice : public CudaTest {};
 
 TEST_F(CudaDevice, SaysWhatItIs) {
   const DeviceInfo& info = device()->info();
@@ -51,7 +32,7 @@ TEST_F(CudaDevice, TableAgreesWithTheDriver) {
         if (series == Series::kComparison && pass == Pass::kBackward) continue;
         for (std::int64_t key_dim : {16, 32, 80, 128, 256}) {
           for (std::int64_t expansion : {1, 3, 8, 16, 40}) {
-            Problem p = example(rule, pass, DType::kBf16);
+            Problem p = example_problem(rule, pass, DType::kBf16);
             p.series = series;
             p.key_dim = key_dim;
             p.expansion = expansion;
@@ -80,7 +61,7 @@ TEST_F(CudaDevice, RepeatsItsBits) {
   for (Rule rule : kRules) {
     for (Pass pass : {Pass::kForward, Pass::kBackward}) {
       for (DType dtype : {DType::kF32, DType::kBf16}) {
-        Problem p = example(rule, pass, dtype);
+        Problem p = example_problem(rule, pass, dtype);
         p.seq_len = 333;
         p.expansion = 8;
         p.key_dim = 128;
@@ -111,7 +92,7 @@ TEST_F(CudaDevice, RunsTinySizes) {
     for (Rule rule : kRules) {
       for (Pass pass : kPasses) {
         if (series == Series::kComparison && pass == Pass::kBackward) continue;
-        Problem p = example(rule, pass, DType::kBf16);
+        Problem p = example_problem(rule, pass, DType::kBf16);
         p.series = series;
         if (pass != Pass::kStep) p.seq_len = 19;
         p.heads = 2;
@@ -132,7 +113,7 @@ TEST_F(CudaDevice, RunsOddSizes) {
     for (Pass pass : kPasses) {
       for (std::int64_t key_dim : {16, 48, 80, 240}) {
         for (std::int64_t expansion : {5, 17, 40}) {
-          Problem p = example(rule, pass, key_dim == 48 ? DType::kF16 : DType::kF32);
+          Problem p = example_problem(rule, pass, key_dim == 48 ? DType::kF16 : DType::kF32);
           p.heads = 3;
           p.qk_heads = 1;
           p.expansion = expansion;
@@ -149,7 +130,7 @@ TEST_F(CudaDevice, RunsOddSizes) {
 TEST_F(CudaDevice, KeepsTheGradientOfStrongGates) {
   for (Rule rule : {Rule::kSsd, Rule::kGla, Rule::kGatedDelta}) {
     for (float gate : {-1.0f, -6.0f, -12.0f}) {
-      Problem p = example(rule, Pass::kBackward, DType::kF32);
+      Problem p = example_problem(rule, Pass::kBackward, DType::kF32);
       p.seq_len = 200;
       TensorSet inputs = generate_inputs(p, 3);
       for (float& g : inputs[Slot::kG].as<float>()) g += gate;
@@ -164,7 +145,7 @@ TEST_F(CudaDevice, KeepsTheGradientOfStrongGates) {
 TEST_F(CudaDevice, StepUpdatesTheStateInPlace) {
   for (Series series : {Series::kProduction, Series::kComparison}) {
     for (Rule rule : kRules) {
-      Problem p = example(rule, Pass::kStep, DType::kF32);
+      Problem p = example_problem(rule, Pass::kStep, DType::kF32);
       p.series = series;
       TensorSet inputs = generate_inputs(p, 2);
       const auto execution = device()->prepare(device()->plan(p));
@@ -184,7 +165,7 @@ TEST_F(CudaDevice, StepUpdatesTheStateInPlace) {
 
 TEST_F(CudaDevice, PoisonIsNaNUntilTheRun) {
   for (DType dtype : kRunTypes) {
-    const Problem p = example(Rule::kGla, Pass::kForward, dtype);
+    const Problem p = example_problem(Rule::kGla, Pass::kForward, dtype);
     const TensorSet inputs = round_inputs(p, generate_inputs(p, 1));
     const TensorSet reference = cpu::run_recurrent(p, inputs);
     const auto execution = device()->prepare(device()->plan(p));
@@ -199,7 +180,7 @@ TEST_F(CudaDevice, PoisonIsNaNUntilTheRun) {
 
 // Every input set is a problem of its own: time() must have run them all.
 TEST_F(CudaDevice, TimesEachRun) {
-  const Problem p = example(Rule::kGatedDelta, Pass::kBackward, DType::kBf16);
+  const Problem p = example_problem(Rule::kGatedDelta, Pass::kBackward, DType::kBf16);
   const auto execution = device()->prepare(device()->plan(p), 3);
   execution->upload(round_inputs(p, generate_inputs(p, 1)));
   const auto times = execution->time(7);
@@ -218,7 +199,7 @@ TEST_F(CudaDevice, TimesEachRun) {
 }
 
 TEST_F(CudaDevice, ReportsWhatWasCompiled) {
-  const Plan plan = device()->plan(example(Rule::kGatedDelta, Pass::kBackward, DType::kF32));
+  const Plan plan = device()->plan(example_problem(Rule::kGatedDelta, Pass::kBackward, DType::kF32));
   const auto compiled = device()->compile(plan);
   ASSERT_EQ(compiled.size(), plan.launches.size());
   for (std::size_t i = 0; i < compiled.size(); ++i) {
@@ -229,7 +210,7 @@ TEST_F(CudaDevice, ReportsWhatWasCompiled) {
 }
 
 TEST_F(CudaDevice, RefusesInNumbers) {
-  Problem p = example(Rule::kGatedDelta, Pass::kForward, DType::kF32);
+  Problem p = example_problem(Rule::kGatedDelta, Pass::kForward, DType::kF32);
   p.expansion = 16;
   p.key_dim = 256;
   p.value_dim = 256;
@@ -248,7 +229,7 @@ TEST_F(CudaDevice, RefusesInNumbers) {
 }
 
 TEST_F(CudaDevice, SaysWhenMemoryRunsOut) {
-  Problem p = example(Rule::kGatedDelta, Pass::kBackward, DType::kF32);
+  Problem p = example_problem(Rule::kGatedDelta, Pass::kBackward, DType::kF32);
   p.seq_len = 1 << 24;
   p.expansion = 16;
   try {
@@ -259,11 +240,11 @@ TEST_F(CudaDevice, SaysWhenMemoryRunsOut) {
     EXPECT_NE(std::string(error.what()).find("allocating"), std::string::npos) << error.what();
   }
   // And the device still runs.
-  check(example(Rule::kSsd, Pass::kForward, DType::kF32), 1, Gates::kModel);
+  check(example_problem(Rule::kSsd, Pass::kForward, DType::kF32), 1, Gates::kModel);
 }
 
 TEST_F(CudaDevice, UploadChecksTypes) {
-  const Problem p = example(Rule::kSsd, Pass::kForward, DType::kBf16);
+  const Problem p = example_problem(Rule::kSsd, Pass::kForward, DType::kBf16);
   const auto execution = device()->prepare(device()->plan(p));
   EXPECT_THROW(execution->upload(generate_inputs(p, 1)), Error);  // float32, not rounded
 }

@@ -35,7 +35,7 @@ TEST_F(VulkanDevices, TwoRunsGiveTheSameBits) {
   for (const auto& device : devices()) {
     for (Series series : {Series::kProduction, Series::kComparison}) {
       for (Rule rule : kRules) {
-        Problem p = example(rule);
+        Problem p = example_problem(rule);
         p.series = series;
         SCOPED_TRACE(describe(p) + " on " + device->info().description);
         const TensorSet inputs = generate_inputs(p, 7);
@@ -51,7 +51,7 @@ TEST_F(VulkanDevices, TwoRunsGiveTheSameBits) {
 
 TEST_F(VulkanDevices, StepsGoOnWhereTheLastEnded) {
   for (const auto& device : devices()) {
-    const Problem p = example(Rule::kGatedDelta, Pass::kStep);
+    const Problem p = example_problem(Rule::kGatedDelta, Pass::kStep);
     TensorSet inputs = generate_inputs(p, 3);
     const auto execution = device->prepare(device->plan(p));
     execution->upload(inputs);
@@ -69,7 +69,7 @@ TEST_F(VulkanDevices, StepsGoOnWhereTheLastEnded) {
 TEST_F(VulkanDevices, PlansAgreeWithWhatRuns) {
   for (const auto& device : devices()) {
     for (Series series : {Series::kProduction, Series::kComparison}) {
-      Problem p = example(Rule::kGla);
+      Problem p = example_problem(Rule::kGla);
       p.series = series;
       p.form = Form::kAuto;
       const Plan plan = device->plan(p);
@@ -95,7 +95,7 @@ TEST_F(VulkanDevices, PlansAgreeWithWhatRuns) {
 
 TEST_F(VulkanDevices, TimesAreDeviceTimes) {
   for (const auto& device : devices()) {
-    const Problem p = example(Rule::kSsd);
+    const Problem p = example_problem(Rule::kSsd);
     const auto execution = device->prepare(device->plan(p), 2);
     execution->upload(generate_inputs(p, 1));
     execution->run();
@@ -122,7 +122,7 @@ TEST_F(VulkanDevices, TimesAreDeviceTimes) {
 TEST_F(VulkanDevices, RunLongSequences) {
   for (const auto& device : devices()) {
     for (Series series : {Series::kProduction, Series::kComparison}) {
-      Problem p = example(Rule::kGatedDelta);
+      Problem p = example_problem(Rule::kGatedDelta);
       p.series = series;
       p.seq_len = 2500;
       p.heads = p.qk_heads = p.batch = p.sequences = p.expansion = 1;
@@ -135,7 +135,7 @@ TEST_F(VulkanDevices, RunLongSequences) {
 
 TEST_F(VulkanDevices, RefuseWhatDoesNotFitWithNumbers) {
   for (const auto& device : devices()) {
-    Problem p = example(Rule::kGatedDelta);
+    Problem p = example_problem(Rule::kGatedDelta);
     p.batch = p.sequences = 60;
     p.seq_len = 100'000;
     try {
@@ -146,13 +146,13 @@ TEST_F(VulkanDevices, RefuseWhatDoesNotFitWithNumbers) {
       EXPECT_NE(std::string(error.what()).find("q: buffer of 9216000000 B > "), std::string::npos)
           << error.what();
     }
-    p = example(Rule::kGatedDelta, Pass::kBackward);
+    p = example_problem(Rule::kGatedDelta, Pass::kBackward);
     EXPECT_THROW(device->plan(p), Error);
   }
 }
 
 TEST_F(VulkanDevices, RefuseInputsOfAnotherShape) {
-  const Problem p = example(Rule::kLinear);
+  const Problem p = example_problem(Rule::kLinear);
   const auto execution = devices()[0]->prepare(devices()[0]->plan(p));
   TensorSet inputs = generate_inputs(p, 1);
   inputs[Slot::kV] = Tensor(DType::kF32, {1, 2, 3});
@@ -189,7 +189,7 @@ class VulkanReduced : public VulkanTest {
       const auto device = vulkan::make_device(physical, bounds);
       for (Rule rule : kRules) {
         for (DType dtype : {DType::kF32, DType::kBf16}) {
-          Problem p = example(rule, Pass::kForward, dtype);
+          Problem p = example_problem(rule, Pass::kForward, dtype);
           p.expansion = expansion;
           EXPECT_EQ(device->plan(p).launches.size() > 1, several);
           check(*device, p, 11, Gates::kModel);
@@ -216,7 +216,7 @@ TEST_F(VulkanReduced, ComparisonTokensInSeveralLaunches) {
   const auto instance = vulkan::create_instance(why);
   ASSERT_TRUE(instance) << why;
   for (const vulkan::PhysicalDevice& physical : vulkan::find_physical_devices(instance, why)) {
-    Problem p = example(Rule::kGatedDelta);
+    Problem p = example_problem(Rule::kGatedDelta);
     p.series = Series::kComparison;
     check(*vulkan::make_device(physical, {.flop = 1e11, .tokens = 20}), p, 11, Gates::kModel);
   }
@@ -234,7 +234,7 @@ TEST_F(VulkanReduced, ABrokenPipelineCacheIsIgnored) {
   for (const vulkan::PhysicalDevice& physical : vulkan::find_physical_devices(instance, why)) {
     const auto path = vulkan::pipeline_cache_path(physical);
     EXPECT_EQ(path.parent_path(), directory / "statescope");
-    const Problem p = example(Rule::kLinear);
+    const Problem p = example_problem(Rule::kLinear);
     check(*vulkan::make_device(physical, vulkan::launch_bounds(physical)), p, 1, Gates::kNone);
     ASSERT_TRUE(std::filesystem::exists(path));
     const auto size = std::filesystem::file_size(path);

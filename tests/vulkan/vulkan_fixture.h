@@ -15,6 +15,7 @@
 #include "runtime/check/generate.h"
 #include "runtime/cpu/reference.h"
 #include "runtime/vulkan/vulkan_device.h"
+#include "tests/example_problem.h"
 #include "tests/printers.h"
 
 namespace statescope {
@@ -67,25 +68,6 @@ class VulkanTest : public testing::Test {
       worst = std::max(worst, e.error / e.tolerance);
     }
     return worst;
-  }
-
-  /// Two sequences a batch, three subheads, Hq < H, K != V, an initial state.
-  static Problem example(Rule rule, Pass pass = Pass::kForward, DType dtype = DType::kF32) {
-    Problem p;
-    p.rule = rule;
-    p.pass = pass;
-    p.dtype = dtype;
-    p.form = Form::kRecurrent;
-    p.batch = p.sequences = 2;
-    p.seq_len = pass == Pass::kStep ? 1 : 77;
-    p.heads = 4;
-    p.qk_heads = 2;
-    p.expansion = 3;
-    p.key_dim = 64;
-    p.value_dim = 48;
-    p.scale = default_scale(p.key_dim);
-    p.initial_state = true;
-    return p;
   }
 };
 
