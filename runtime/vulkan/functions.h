@@ -4,7 +4,10 @@
 #define VK_NO_PROTOTYPES
 #include <vulkan/vulkan.h>
 
+#include <cstdint>
 #include <string>
+
+#include "runtime/vulkan/newer_vulkan.h"
 
 // Of the loader itself; core 1.2 functions, through the loader for every device; extensions, null where
 // absent.
@@ -40,7 +43,9 @@
   X(GetPipelineExecutablePropertiesKHR)              \
   X(GetPipelineExecutableStatisticsKHR)              \
   X(GetPipelineExecutableInternalRepresentationsKHR) \
-  X(GetPhysicalDeviceCalibrateableTimeDomainsEXT) X(GetCalibratedTimestampsEXT)
+  X(GetPhysicalDeviceCalibrateableTimeDomainsEXT)    \
+  X(GetCalibratedTimestampsEXT)                      \
+  X(GetPhysicalDeviceCooperativeMatrixPropertiesKHR)
 
 namespace statescope::vulkan {
 

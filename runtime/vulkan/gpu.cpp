@@ -2,6 +2,8 @@
 
 #include <statescope/error.h>
 
+#include "runtime/vulkan/chain.h"
+#include "runtime/vulkan/matrix_units.h"
 #include "runtime/vulkan/pipeline.h"
 #include "runtime/vulkan/pipeline_cache.h"
 
@@ -44,20 +46,21 @@ std::shared_ptr<Gpu> open_gpu(const PhysicalDevice& physical) {
   if (physical.subgroup_size_control) {
     if (physical.properties.apiVersion < VK_API_VERSION_1_3)
       extensions.push_back(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
-    info.pNext = &control;
+    chain(info, control);
   }
   VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables{};
   executables.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR;
   executables.pipelineExecutableInfo = VK_TRUE;
   if (physical.executable_properties) {
     extensions.push_back(VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
-    executables.pNext = const_cast<void*>(info.pNext);
-    info.pNext = &executables;
+    chain(info, executables);
   }
   if (physical.calibrated_timestamps) extensions.push_back(VK_EXT_CALIBRATED_TIMESTAMPS_EXTENSION_NAME);
   // A device that offers this must have it enabled (layered drivers such as MoltenVK).
   constexpr const char* kPortabilitySubset = "VK_KHR_portability_subset";
   if (physical.extensions.contains(kPortabilitySubset)) extensions.push_back(kPortabilitySubset);
+  MatrixFeatures matrices;
+  enable_matrix_units(physical, matrices, info, extensions);
   info.enabledExtensionCount = static_cast<std::uint32_t>(extensions.size());
   info.ppEnabledExtensionNames = extensions.data();
   check(vkCreateDevice(physical.handle, &info, nullptr, &gpu->device), "vkCreateDevice" + on);

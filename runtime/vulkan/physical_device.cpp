@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "runtime/vulkan/chain.h"
+#include "runtime/vulkan/matrix_units.h"
+
 namespace statescope::vulkan {
 namespace {
 
@@ -42,13 +45,6 @@ bool has_monotonic_clock(VkPhysicalDevice device) {
   vkGetPhysicalDeviceCalibrateableTimeDomainsEXT(device, &count, domains.data());
   return std::count(domains.begin(), domains.end(), VK_TIME_DOMAIN_DEVICE_EXT) > 0 &&
          std::count(domains.begin(), domains.end(), VK_TIME_DOMAIN_CLOCK_MONOTONIC_EXT) > 0;
-}
-
-/// Chains `next` in front of what `head` already points to.
-template <typename Head, typename Next>
-void chain(Head& head, Next& next) {
-  next.pNext = head.pNext;
-  head.pNext = &next;
 }
 
 PhysicalDevice describe(VkPhysicalDevice handle) {
@@ -142,6 +138,7 @@ PhysicalDevice describe(VkPhysicalDevice handle) {
   limits.subgroup_arithmetic = subgroup(VK_SUBGROUP_FEATURE_ARITHMETIC_BIT);
   limits.subgroup_clustered = subgroup(VK_SUBGROUP_FEATURE_CLUSTERED_BIT);
 
+  find_matrix_units(device);
   if (!limits.storage_16bit)
     info.notes.push_back("no 16-bit storage: bf16 and f16 elements are read as packed 32-bit words");
   if (!limits.subgroup_shuffle)

@@ -27,7 +27,7 @@ std::map<std::uint32_t, std::uint32_t> match_constants(const Reflection& reflect
 
 std::string key_of(const PipelineRequest& request) {
   std::string key = request.module + " " + std::to_string(request.workgroup_size) + " " +
-                    std::to_string(request.subgroup_size);
+                    std::to_string(request.subgroup_size) + (request.bfloat16 ? " bfloat16" : "");
   for (const auto& [constant, value] : request.constants) key += " " + constant + "=" + std::to_string(value);
   return key;
 }
@@ -127,7 +127,7 @@ struct ShaderModule {
 std::unique_ptr<Pipeline> create_pipeline(Gpu& gpu, const PipelineRequest& request, VkPipelineCache cache,
                                           VkPipelineCreateFlags flags) {
   auto pipeline = std::make_unique<Pipeline>(gpu);
-  const std::span<const std::uint32_t> spirv = find_module(request.module);
+  const std::vector<std::uint32_t> spirv = spirv_of(request);
   pipeline->reflection = reflect(spirv);
   const auto values = match_constants(pipeline->reflection, request);
   pipeline->shared_memory_bytes = shared_memory_bytes(spirv, values);
@@ -136,7 +136,7 @@ std::unique_ptr<Pipeline> create_pipeline(Gpu& gpu, const PipelineRequest& reque
   ShaderModule module{gpu.device};
   VkShaderModuleCreateInfo source{};
   source.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
-  source.codeSize = spirv.size_bytes();
+  source.codeSize = spirv.size() * 4;
   source.pCode = spirv.data();
   check(vkCreateShaderModule(gpu.device, &source, nullptr, &module.handle), "shader " + request.module);
 
@@ -179,6 +179,11 @@ Pipeline::~Pipeline() {
   if (set_layout) vkDestroyDescriptorSetLayout(gpu.device, set_layout, nullptr);
 }
 
+std::vector<std::uint32_t> spirv_of(const PipelineRequest& request) {
+  const std::span<const std::uint32_t> spirv = find_module(request.module);
+  return request.bfloat16 ? with_bfloat16(spirv) : std::vector<std::uint32_t>(spirv.begin(), spirv.end());
+}
+
 const Pipeline& get_pipeline(Gpu& gpu, const PipelineRequest& request) {
   std::unique_ptr<Pipeline>& pipeline = gpu.pipelines[key_of(request)];
   if (!pipeline) pipeline = create_pipeline(gpu, request, gpu.pipeline_cache, 0);
@@ -189,11 +194,10 @@ CompiledKernel compile_verbosely(Gpu& gpu, const PipelineRequest& request) {
   // Without the cache: a cached pipeline has no representations.
   const auto pipeline = create_pipeline(gpu, request, VK_NULL_HANDLE,
                                         VK_PIPELINE_CREATE_CAPTURE_INTERNAL_REPRESENTATIONS_BIT_KHR);
-  const std::span<const std::uint32_t> spirv = find_module(request.module);
   CompiledKernel out;
   out.statistics = pipeline->statistics;
   out.representations = read_representations(gpu, pipeline->handle);
-  out.spirv.assign(spirv.begin(), spirv.end());
+  out.spirv = spirv_of(request);
   return out;
 }
 
@@ -212,7 +216,7 @@ void report(const Pipeline& pipeline, Launch& launch) {
 }
 
 std::size_t shared_memory_bytes(const PipelineRequest& request) {
-  const std::span<const std::uint32_t> spirv = find_module(request.module);
+  const std::vector<std::uint32_t> spirv = spirv_of(request);
   return shared_memory_bytes(spirv, match_constants(reflect(spirv), request));
 }
 

@@ -19,6 +19,7 @@ struct PipelineRequest {
   std::map<std::string, std::uint32_t> constants;
   std::uint32_t workgroup_size = 1;
   std::uint32_t subgroup_size = 0;  ///< asked for where the device can; 0: whatever it takes
+  bool bfloat16 = false;            ///< float16 of the module becomes bfloat16: see with_bfloat16()
 };
 
 struct Pipeline {
@@ -35,6 +36,9 @@ struct Pipeline {
   Pipeline& operator=(const Pipeline&) = delete;
   ~Pipeline();
 };
+
+/// The SPIR-V of a request, before its constants have their values.
+std::vector<std::uint32_t> spirv_of(const PipelineRequest& request);
 
 /// From those of the device that exist already, or new. Throws Error(kDevice) when the driver refuses it.
 const Pipeline& get_pipeline(Gpu& gpu, const PipelineRequest& request);

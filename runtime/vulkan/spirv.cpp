@@ -3,6 +3,8 @@
 #include "runtime/vulkan/spirv.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <optional>
 
 #include <statescope/error.h>
@@ -13,6 +15,8 @@ namespace statescope::vulkan {
 namespace {
 
 enum Op : std::uint32_t {
+  kExtension = 10,
+  kCapability = 17,
   kName = 5,
   kMemberName = 6,
   kTypeInt = 21,
@@ -37,6 +41,8 @@ enum Op : std::uint32_t {
 enum Decoration : std::uint32_t { kSpecId = 1, kBuiltIn = 11, kBindingNumber = 33, kOffset = 35 };
 enum StorageClass : std::uint32_t { kWorkgroup = 4, kPushConstant = 9, kStorageBuffer = 12 };
 constexpr std::uint32_t kBuiltInWorkgroupSize = 25;
+// SPV_KHR_bfloat16
+constexpr std::uint32_t kBFloat16TypeKHR = 5116, kBFloat16CooperativeMatrixKHR = 5118, kBFloat16Encoding = 0;
 constexpr std::size_t kHeaderWords = 5;
 
 template <typename Visit>
@@ -98,6 +104,37 @@ std::span<const std::uint32_t> find_module(std::string_view name) {
       return {reinterpret_cast<const std::uint32_t*>(file.bytes.data()), file.bytes.size() / 4};
   }
   throw Error(ErrorKind::kDevice, "no shader " + std::string(name) + " was built");
+}
+
+std::vector<std::uint32_t> with_bfloat16(std::span<const std::uint32_t> spirv) {
+  std::vector<std::uint32_t> out(spirv.begin(), spirv.begin() + kHeaderWords);
+  const auto put = [&](std::uint32_t op, std::span<const std::uint32_t> x) {
+    out.push_back(static_cast<std::uint32_t>(x.size() + 1) << 16 | op);
+    out.insert(out.end(), x.begin(), x.end());
+  };
+  // Capabilities stand first, extensions behind them.
+  for (std::uint32_t capability : {kBFloat16TypeKHR, kBFloat16CooperativeMatrixKHR})
+    put(kCapability, {&capability, 1});
+  std::array<std::uint32_t, 5> extension{};
+  std::memcpy(extension.data(), "SPV_KHR_bfloat16", sizeof "SPV_KHR_bfloat16");
+  bool extended = false;
+  std::optional<std::uint32_t> half;
+  for_each_instruction(spirv, [&](std::uint32_t op, std::span<const std::uint32_t> x) {
+    if (op != kCapability && !extended) {
+      put(kExtension, extension);
+      extended = true;
+    }
+    if ((op == kConstant || op == kSpecConstant) && half && x[0] == *half)
+      throw Error(ErrorKind::kDevice, "SPIR-V: a constant of float16 cannot become one of bfloat16");
+    if (op == kTypeFloat && x[1] == 16) {
+      half = x[0];
+      put(op, std::array{x[0], 16u, kBFloat16Encoding});
+    } else {
+      put(op, x);
+    }
+  });
+  if (!half) throw Error(ErrorKind::kDevice, "SPIR-V: no float16 that could become bfloat16");
+  return out;
 }
 
 Reflection reflect(std::span<const std::uint32_t> spirv) {

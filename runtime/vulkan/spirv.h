@@ -31,6 +31,12 @@ inline constexpr std::string_view kWorkgroupSizeConstant = "WORKGROUP_SIZE";
 /// name.
 std::span<const std::uint32_t> find_module(std::string_view name);
 
+/// The same module with bfloat16 in the place of float16 (SPV_KHR_bfloat16): in SPIR-V the two types differ
+/// by one operand, so that one GLSL source serves both, and a compiler without GL_EXT_bfloat16 too. The
+/// module may use float16 for cooperative matrices and the memory they are loaded from, not for constants.
+/// Throws Error(kDevice) when it does not use float16 at all, or has a constant of it.
+std::vector<std::uint32_t> with_bfloat16(std::span<const std::uint32_t> spirv);
+
 Reflection reflect(std::span<const std::uint32_t> spirv);
 
 /// Bytes of all workgroup variables once the specialisation constants (by id) have these values.

@@ -16,6 +16,11 @@
 
 namespace statescope {
 
+/// The shape of a product of cooperative matrices: M x K times K x N.
+struct MatrixShape {
+  std::uint32_t m = 16, n = 16, k = 16;
+};
+
 /// What of a device decides which variants it can run. Filled from a driver, or from the device database.
 struct DeviceLimits {
   Api api = Api::kCuda;
@@ -32,8 +37,9 @@ struct DeviceLimits {
   bool subgroup_shuffle = true;
   bool subgroup_arithmetic = true;
   bool subgroup_clustered = false;
-  bool cooperative_matrix_f16 = false;  ///< 16x16x16 f16 -> f32 or whatever shape is enumerated
+  bool cooperative_matrix_f16 = false;  ///< 16-bit factors, float32 sums, a subgroup together
   bool cooperative_matrix_bf16 = false;
+  MatrixShape matrix_f16, matrix_bf16;  ///< as the driver enumerates them; in the device database 16x16x16
 };
 
 /// The shape a variant takes for a problem on a device.
