@@ -80,4 +80,24 @@ TensorSet as_naive(const TensorSet& inputs, Rule rule) {
   return naive;
 }
 
+CaseRun case_run(const CaseFile& file, Pass pass, const CaseChoice& choice) {
+  CaseRun run;
+  run.inputs = inputs_of(file, pass);
+  run.problem =
+      problem_of(run.inputs, choice.rule, pass, choice.scale ? choice.scale : file.scale, choice.dtype);
+  if (choice.division == Division::kNaive) {
+    run.inputs = as_naive(run.inputs, choice.rule);
+    run.problem = as_naive(run.problem);
+  }
+  run.problem.form = choice.form;
+  run.inputs = round_inputs(run.problem, run.inputs);
+  return run;
+}
+
+Rule rule_of(const CaseFile& file, const std::string& asked) {
+  if (!asked.empty()) return parse_rule(asked);
+  if (file.rule) return *file.rule;
+  throw Error(ErrorKind::kUsage, file.path.string() + ": no metadata rule, wanted one there or with --rule");
+}
+
 }  // namespace statescope

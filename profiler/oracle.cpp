@@ -10,10 +10,14 @@ namespace statescope {
 
 Oracle make_oracle(const Problem& problem, std::uint64_t seed, double flop_budget) {
   check(problem);
+  return make_oracle(problem, round_inputs(problem, generate_inputs(problem, seed)), flop_budget);
+}
+
+Oracle make_oracle(const Problem& problem, TensorSet inputs, double flop_budget) {
   Oracle oracle;
   oracle.problem = problem;
-  oracle.inputs = round_inputs(problem, generate_inputs(problem, seed));
-  const std::int64_t count = problem.batch * problem.qk_heads;
+  oracle.inputs = std::move(inputs);
+  const std::int64_t count = independent_rows(problem) * problem.qk_heads;
   const double each = flop(problem, Form::kRecurrent) / static_cast<double>(count);
   const auto wanted = std::clamp<std::int64_t>(static_cast<std::int64_t>(flop_budget / each), 1, count);
   if (wanted == count) {

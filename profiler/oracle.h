@@ -28,6 +28,9 @@ struct Oracle {
 /// slices as the budget allows (one at least), spread over rows and heads.
 Oracle make_oracle(const Problem& problem, std::uint64_t seed, double flop_budget = 1e10);
 
+/// The same of inputs that are there, in the types of dtype_of().
+Oracle make_oracle(const Problem& problem, TensorSet inputs, double flop_budget = 1e10);
+
 /// Every output's error, the worst over the slices. `ran` is the plan's problem: its form decides the
 /// tolerance.
 std::vector<OutputError> check_outputs(const Oracle& oracle, const Problem& ran, const TensorSet& outputs);

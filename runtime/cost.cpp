@@ -46,12 +46,21 @@ double chunked_flop(const Problem& p) {
   return p.pass == Pass::kBackward ? 2 * forward + states : forward;
 }
 
+// Per token and subkey of q and of k: the expansion, K x K; backward computes it once more and has its two
+// adjoints. The convolution is 8 K.
+double front_end_flop(const Problem& p) {
+  const double k = static_cast<double>(p.key_dim);
+  return 2 * (p.pass == Pass::kBackward ? 3 : 1) * (2 * k * k + 8 * k);
+}
+
 }  // namespace
 
 double flop(const Problem& p, Form form) {
   const double token_subheads = static_cast<double>(p.batch) * static_cast<double>(p.seq_len) *
                                 static_cast<double>(p.heads) * static_cast<double>(p.expansion);
-  return token_subheads * (form == Form::kChunked ? chunked_flop(p) : recurrent_flop(p));
+  const double recurrence = form == Form::kChunked ? chunked_flop(p) : recurrent_flop(p);
+  const double groups = static_cast<double>(p.heads) / static_cast<double>(p.qk_heads);
+  return token_subheads * (recurrence + (p.front_end ? front_end_flop(p) / groups : 0));
 }
 
 double state_elements(const Problem& p) {

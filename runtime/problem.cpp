@@ -8,8 +8,9 @@ namespace statescope {
 namespace {
 
 constexpr std::array<std::string_view, kSlotCount> kSlotNames = {
-    "q", "k",  "v",  "g",  "beta", "h0", "cu_seqlens", "do", "dht",
-    "o", "ht", "dq", "dk", "dv",   "dg", "dbeta",      "dh0"};
+    "q",        "k",        "v",      "g",         "beta",      "h0",      "cu_seqlens", "do", "dht",
+    "q_expand", "k_expand", "q_conv", "k_conv",    "o",         "ht",      "dq",         "dk", "dv",
+    "dg",       "dbeta",    "dh0",    "dq_expand", "dk_expand", "dq_conv", "dk_conv"};
 
 [[noreturn]] void fail(const std::string& message) {
   throw Error(ErrorKind::kUsage, message);
@@ -39,6 +40,12 @@ Problem as_naive(const Problem& problem) {
   naive.key_dim = problem.expansion * problem.key_dim;
   naive.expansion = 1;
   return naive;
+}
+
+Problem without_front_end(const Problem& problem) {
+  Problem inner = problem;
+  inner.front_end = false;
+  return inner;
 }
 
 float default_scale(std::int64_t key_dim) {
@@ -77,6 +84,16 @@ bool takes_part(const Problem& p, Slot slot) {
       return backward && has_beta(p.rule);
     case Slot::kDh0:
       return backward && p.initial_state;
+    case Slot::kQExpand:
+    case Slot::kKExpand:
+    case Slot::kQConv:
+    case Slot::kKConv:
+      return p.front_end;
+    case Slot::kDqExpand:
+    case Slot::kDkExpand:
+    case Slot::kDqConv:
+    case Slot::kDkConv:
+      return p.front_end && backward;
   }
   return false;
 }
@@ -87,6 +104,7 @@ Shape shape_of(const Problem& p, Slot slot) {
     case Slot::kK:
     case Slot::kDq:
     case Slot::kDk:
+      if (p.front_end) return {p.batch, p.seq_len, p.qk_heads, p.key_dim};
       return {p.batch, p.seq_len, p.qk_heads, p.expansion, p.key_dim};
     case Slot::kV:
     case Slot::kDo:
@@ -107,6 +125,16 @@ Shape shape_of(const Problem& p, Slot slot) {
       return {p.sequences, p.heads, p.expansion, p.key_dim, p.value_dim};
     case Slot::kCuSeqlens:
       return {p.sequences + 1};
+    case Slot::kQExpand:
+    case Slot::kKExpand:
+    case Slot::kDqExpand:
+    case Slot::kDkExpand:
+      return {p.qk_heads, p.key_dim, p.expansion, p.key_dim};
+    case Slot::kQConv:
+    case Slot::kKConv:
+    case Slot::kDqConv:
+    case Slot::kDkConv:
+      return {p.qk_heads, p.expansion, p.key_dim, kConvolutionWidth};
   }
   return {};
 }
@@ -121,6 +149,10 @@ DType dtype_of(const Problem& p, Slot slot) {
     case Slot::kDq:
     case Slot::kDk:
     case Slot::kDv:
+    case Slot::kQExpand:
+    case Slot::kKExpand:
+    case Slot::kQConv:
+    case Slot::kKConv:
       return p.dtype;
     case Slot::kCuSeqlens:
       return DType::kI32;
@@ -157,6 +189,10 @@ void check(const Problem& p) {
     if (p.seq_len != 1) fail("step takes one token, found sequence length " + std::to_string(p.seq_len));
     if (!p.initial_state) fail("step needs a state h0");
     if (p.packed) fail("step takes no packed sequences: one token a batch row");
+  }
+  if (p.front_end && (p.pass == Pass::kStep || p.division != Division::kSubheads)) {
+    fail("a front end takes forward and backward of subheads, found " + std::string(name(p.pass)) + " of " +
+         std::string(name(p.division)));
   }
   if (!std::isfinite(p.scale)) fail("scale is not finite");
   // 1 TB a tensor is far beyond any device and keeps every size product within 63 bits.
@@ -211,6 +247,7 @@ std::string describe(const Problem& p) {
   add("V", p.value_dim);
   if (p.packed) add("N", p.sequences);
   if (p.initial_state) text += " h0";
+  if (p.front_end) text += " front end";
   return text;
 }
 

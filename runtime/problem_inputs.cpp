@@ -63,10 +63,16 @@ void check_values(const Tensor& tensor, Slot slot) {
 }  // namespace
 
 Problem problem_of(const TensorSet& inputs, Rule rule, Pass pass, std::optional<float> scale, DType dtype) {
-  const Tensor& q = require(inputs, Slot::kQ, "[B, T, Hq, E, K]");
-  require(inputs, Slot::kK, "[B, T, Hq, E, K]");
+  const bool front_end = inputs[Slot::kQExpand].present();
+  const char* const layout_of_q = front_end ? "[B, T, Hq, K]" : "[B, T, Hq, E, K]";
+  const Tensor& q = require(inputs, Slot::kQ, layout_of_q);
+  require(inputs, Slot::kK, layout_of_q);
   const Tensor& v = require(inputs, Slot::kV, "[B, T, H, V]");
-  require_rank(inputs, Slot::kQ, 5, "[B, T, Hq, E, K]");
+  require_rank(inputs, Slot::kQ, front_end ? 4 : 5, layout_of_q);
+  if (front_end) {
+    require_rank(inputs, Slot::kQExpand, 4, "[Hq, K, E, K]");
+    for (Slot slot : {Slot::kKExpand, Slot::kQConv, Slot::kKConv}) require(inputs, slot, "q_expand is there");
+  }
   require_rank(inputs, Slot::kV, 4, "[B, T, H, V]");
   if (has_gate(rule)) require(inputs, Slot::kG, "rule " + std::string(name(rule)) + " has a gate");
   if (has_beta(rule))
@@ -81,8 +87,9 @@ Problem problem_of(const TensorSet& inputs, Rule rule, Pass pass, std::optional<
   problem.batch = q.shape[0];
   problem.seq_len = q.shape[1];
   problem.qk_heads = q.shape[2];
-  problem.expansion = q.shape[3];
-  problem.key_dim = q.shape[4];
+  problem.front_end = front_end;
+  problem.expansion = front_end ? inputs[Slot::kQExpand].shape[2] : q.shape[3];
+  problem.key_dim = q.shape.back();
   problem.heads = v.shape[2];
   problem.value_dim = v.shape[3];
   problem.packed = inputs[Slot::kCuSeqlens].present();

@@ -22,15 +22,16 @@ std::span<const Variant> variants_of(Api api) {
 
 /// Rule, pass, form, series and type; not sizes.
 bool covers_kind(const Variant& v, const Problem& p) {
-  return v.series == p.series && has(v.rules, p.rule) && has(v.passes, p.pass) && has(v.dtypes, p.dtype) &&
-         (p.form == Form::kAuto || p.form == v.form);
+  return v.series == p.series && v.front_end == p.front_end && has(v.rules, p.rule) &&
+         has(v.passes, p.pass) && has(v.dtypes, p.dtype) && (p.form == Form::kAuto || p.form == v.form);
 }
 
 std::string kind_of(const Problem& p) {
   std::string text =
       std::string(name(p.series)) + " " + std::string(name(p.rule)) + " " + std::string(name(p.pass));
   if (p.form != Form::kAuto) text += " " + std::string(name(p.form));
-  return text + " " + std::string(name(p.dtype));
+  text += " " + std::string(name(p.dtype));
+  return p.front_end ? text + " with a front end" : text;
 }
 
 std::string too_large(const Variant& v, const Problem& p, const Geometry& g, const DeviceLimits& limits,

@@ -7,6 +7,7 @@
 #include "app/cli/sizes.h"
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
+#include "profiler/case_file.h"
 #include "profiler/ceilings.h"
 #include "profiler/export.h"
 
@@ -20,7 +21,7 @@ using nlohmann::json;
 struct Options {
   SizeOptions sizes;
   std::int64_t expansion = 8;
-  std::string pass = "forward", division = "subheads", series = "production", json_file, baseline;
+  std::string pass = "forward", division = "subheads", series = "production", input, json_file, baseline;
   double seconds = 1;
 };
 
@@ -34,6 +35,18 @@ Problem problem_of(const DeviceInfo& info, const Options& options) {
       cell_problem(base_problem(info, sweep), which, options.expansion, parse_pass(options.pass), sweep);
   check(problem);
   return problem;
+}
+
+/// The sizes are the file's; rule, type, form, pass, division and series are chosen as ever.
+CaseRun run_of_file(const Options& options) {
+  const SizeOptions& o = options.sizes;
+  const CaseFile file = read_case_file(options.input);
+  const DType dtype = o.dtype.empty() ? file.tensors[Slot::kQ].dtype : parse_dtype(o.dtype);
+  CaseRun run = case_run(file, parse_pass(options.pass),
+                         {rule_of(file, o.rule), std::nullopt, dtype, parse_division(options.division),
+                          o.form.empty() ? Form::kAuto : parse_form(o.form)});
+  run.problem.series = parse_series(options.series);
+  return run;
 }
 
 json document_of(const DeviceInfo& info, const Problem& problem, const Measurement& m,
@@ -115,7 +128,9 @@ int bench(const Options& options) {
   const std::optional<json> baseline =
       options.baseline.empty() ? std::nullopt : std::optional(read_baseline(options.baseline));
   const auto device = open_device(discover(), options.sizes.device);
-  const Problem problem = problem_of(device->info(), options);
+  const std::optional<CaseRun> file =
+      options.input.empty() ? std::nullopt : std::optional(run_of_file(options));
+  const Problem problem = file ? file->problem : problem_of(device->info(), options);
   if (baseline && (*baseline)["problem"] != to_json(problem)) {
     throw Error(ErrorKind::kUsage, options.baseline + ": another configuration, wanted " + describe(problem));
   }
@@ -123,7 +138,7 @@ int bench(const Options& options) {
   job.say(device->info().name + ": measuring its ceilings");
   const Ceilings ceilings = ceilings_of(*device);
   job.say("reference of " + describe(problem));
-  const Oracle oracle = make_oracle(problem, 1);
+  const Oracle oracle = file ? make_oracle(problem, file->inputs) : make_oracle(problem, 1);
   job.say(device->info().name + ": " + describe(problem));
   BenchOptions how;
   how.seconds = options.seconds;
@@ -149,6 +164,10 @@ void add_bench(CLI::App& program, Action& action) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   add_size_options(*command, options->sizes);
+  CLI::Option* input =
+      command->add_option("--input", options->input, "time on the tensors of this safetensors file");
+  for (const char* size : {"--expansion", "--heads", "--key-dim", "--value-dim", "--seq-len", "--batch"})
+    input->excludes(command->get_option(size));
   command->add_option("--pass", options->pass, "forward, backward or step")->capture_default_str();
   command->add_option("--division", options->division, "subheads or naive")->capture_default_str();
   command->add_option("--series", options->series, "production or comparison")->capture_default_str();

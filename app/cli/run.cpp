@@ -18,12 +18,6 @@ struct RunOptions {
   std::optional<float> scale;
 };
 
-Rule rule_of(const CaseFile& file, const RunOptions& options) {
-  if (!options.rule.empty()) return parse_rule(options.rule);
-  if (file.rule) return *file.rule;
-  throw Error(ErrorKind::kUsage, options.input + ": no metadata rule, wanted one there or with --rule");
-}
-
 /// Every pass whose inputs are there, unless one was asked for.
 std::vector<Pass> passes_of(const CaseFile& file, const RunOptions& options) {
   if (!options.pass.empty()) return {parse_pass(options.pass)};
@@ -32,35 +26,17 @@ std::vector<Pass> passes_of(const CaseFile& file, const RunOptions& options) {
   return passes;
 }
 
-struct Prepared {
-  Problem problem;
-  TensorSet inputs;
-};
-
-Prepared prepare(const CaseFile& file, const RunOptions& options, Pass pass) {
-  const Rule rule = rule_of(file, options);
-  Prepared prepared;
-  prepared.inputs = inputs_of(file, pass);
-  prepared.problem = problem_of(prepared.inputs, rule, pass, options.scale ? options.scale : file.scale,
-                                parse_dtype(options.dtype));
-  if (parse_division(options.division) == Division::kNaive) {
-    prepared.inputs = as_naive(prepared.inputs, rule);
-    prepared.problem = as_naive(prepared.problem);
-  }
-  prepared.problem.form = parse_form(options.form);
-  prepared.inputs = round_inputs(prepared.problem, prepared.inputs);
-  return prepared;
-}
-
 int run(const RunOptions& options) {
   const Watch job = watch();
   const CaseFile file = read_case_file(options.input);
-  std::vector<Prepared> runs;
-  for (Pass pass : passes_of(file, options)) runs.push_back(prepare(file, options, pass));
+  const CaseChoice choice{rule_of(file, options.rule), options.scale, parse_dtype(options.dtype),
+                          parse_division(options.division), parse_form(options.form)};
+  std::vector<CaseRun> runs;
+  for (Pass pass : passes_of(file, options)) runs.push_back(case_run(file, pass, choice));
 
   const auto device = open_device(discover(), options.device);
   std::vector<Plan> plans;  // refuse before anything runs
-  for (const Prepared& prepared : runs) plans.push_back(device->plan(prepared.problem));
+  for (const CaseRun& run : runs) plans.push_back(device->plan(run.problem));
 
   std::map<std::string, Tensor> outputs;
   for (std::size_t i = 0; i < runs.size(); ++i) {

@@ -9,8 +9,8 @@
 namespace statescope {
 namespace {
 
-void fill_normal(std::span<float> out, Random& random) {
-  for (float& x : out) x = static_cast<float>(random.normal());
+void fill_normal(std::span<float> out, Random& random, double deviation = 1) {
+  for (float& x : out) x = static_cast<float>(deviation * random.normal());
 }
 
 /// Rows of `width` normals, each divided by its length.
@@ -61,13 +61,26 @@ TensorSet generate_inputs(const Problem& problem, std::uint64_t seed, Gates gate
   for (Slot slot : kSlots) {
     if (!is_input(slot) || !takes_part(problem, slot)) continue;
     // A stream a slot: adding h0 to a problem leaves its other inputs as they were.
-    Random random(Random(seed * kSlotCount + static_cast<std::size_t>(slot)).bits());
+    constexpr std::uint64_t kStreams = 64;
+    Random random(Random(seed * kStreams + static_cast<std::size_t>(slot)).bits());
     Tensor& tensor = inputs[slot];
     tensor = Tensor(slot == Slot::kCuSeqlens ? DType::kI32 : DType::kF32, shape_of(problem, slot));
     switch (slot) {
       case Slot::kQ:
       case Slot::kK:
-        fill_unit_rows(tensor.as<float>(), problem.key_dim, random);
+        if (problem.front_end) {
+          fill_normal(tensor.as<float>(), random);
+        } else {
+          fill_unit_rows(tensor.as<float>(), problem.key_dim, random);
+        }
+        break;
+      case Slot::kQExpand:
+      case Slot::kKExpand:
+        fill_normal(tensor.as<float>(), random, 1 / std::sqrt(static_cast<double>(problem.key_dim)));
+        break;
+      case Slot::kQConv:
+      case Slot::kKConv:
+        fill_normal(tensor.as<float>(), random, 1 / std::sqrt(static_cast<double>(kConvolutionWidth)));
         break;
       case Slot::kG:
         fill_gates(tensor.as<float>(), gates, random);

@@ -12,9 +12,9 @@ namespace statescope {
 /// kSpike: one gate in eight is a spike, half of those at -20 and half spread over [-20, 0]. kNone: g = 0.
 enum class Gates { kModel, kSpike, kNone };
 
-/// float32 inputs: q and k l2-normalised over K (the long key over E K when the division is naive), v, do,
-/// dht and h0 standard normal, beta = sigmoid(normal). cu_seqlens cuts [0, T] into N uneven sequences, an
-/// empty one among them when N > 3.
+/// float32 inputs: q and k l2-normalised over K (the long key over E K when the division is naive; standard
+/// normal before a front end, whose weights keep that size), v, do, dht and h0 standard normal, beta =
+/// sigmoid(normal). cu_seqlens cuts [0, T] into N uneven sequences, an empty one among them when N > 3.
 TensorSet generate_inputs(const Problem& problem, std::uint64_t seed, Gates gates = Gates::kModel);
 
 }  // namespace statescope

@@ -5,6 +5,7 @@
 
 #include <statescope/error.h>
 
+#include "runtime/cpu/front_end.h"
 #include "runtime/cpu/reference.h"
 #include "runtime/cpu/subhead.h"
 
@@ -67,6 +68,10 @@ TensorSet run_chunked(const Problem& problem, const TensorSet& inputs, int chunk
   if (problem.pass == Pass::kStep)
     throw Error(ErrorKind::kUsage, "step is one token and has no chunked form");
   if (chunk < 1) throw Error(ErrorKind::kUsage, "chunk is " + std::to_string(chunk) + ", wanted at least 1");
+  if (problem.front_end) {
+    return run_behind_front_end(
+        problem, inputs, [chunk](const Problem& p, const TensorSet& x) { return run_chunked(p, x, chunk); });
+  }
   return run_subheads(problem, inputs,
                       {[chunk](const Subhead& x) { return forward(x, chunk); },
                        [chunk](const Subhead& x) { return backward(x, chunk); }});

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <vector>
 
+#include "runtime/cpu/front_end.h"
 #include "runtime/cpu/reference.h"
 #include "runtime/cpu/subhead.h"
 
@@ -144,6 +145,7 @@ SubheadGradients backward(const Subhead& x) {
 }  // namespace
 
 TensorSet run_recurrent(const Problem& problem, const TensorSet& inputs) {
+  if (problem.front_end) return run_behind_front_end(problem, inputs, run_recurrent);
   return run_subheads(problem, inputs, {forward, backward});
 }
 

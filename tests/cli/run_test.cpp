@@ -189,5 +189,25 @@ TEST(Run, AnOutputThatCannotBeWritten) {
                  {"out.safetensors"});
 }
 
+TEST(Bench, TimesTheTensorsOfAFile) {
+  TemporaryDirectory directory;
+  write_case(directory / "in.safetensors", small(Rule::kGatedDelta));
+  const std::vector<std::string> arguments{
+      "bench", "--device", "cpu", "--input", directory / "in.safetensors", "--seconds", "0.01"};
+  auto forward = arguments, sized = arguments, backward = arguments;
+  forward.insert(forward.end(), {"--json", directory / "out.json"});
+  const ProcessResult result = statescope_program(forward);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto json = nlohmann::json::parse(std::ifstream(directory / "out.json"));
+  EXPECT_EQ(json["problem"]["expansion"], 2);
+  EXPECT_EQ(json["problem"]["seq_len"], 20);
+  EXPECT_EQ(json["problem"]["scale"], 0.25);
+  EXPECT_EQ(json["measurement"]["verified"], true);
+  sized.insert(sized.end(), {"--heads", "3"});
+  expect_refusal(sized, 2, {"--heads", "--input"});
+  backward.insert(backward.end(), {"--pass", "backward"});
+  expect_refusal(backward, 2, {"do"});
+}
+
 }  // namespace
 }  // namespace statescope

@@ -68,9 +68,16 @@ Tensor finite_difference(const Problem& problem, TensorSet inputs, Slot slot) {
 
 void check_gradients(const Problem& problem, const TensorSet& inputs) {
   const TensorSet gradients = cpu::run_recurrent(problem, inputs);
-  const std::pair<Slot, Slot> pairs[] = {{Slot::kQ, Slot::kDq},   {Slot::kK, Slot::kDk},
-                                         {Slot::kV, Slot::kDv},   {Slot::kG, Slot::kDg},
-                                         {Slot::kH0, Slot::kDh0}, {Slot::kBeta, Slot::kDbeta}};
+  const std::pair<Slot, Slot> pairs[] = {{Slot::kQ, Slot::kDq},
+                                         {Slot::kK, Slot::kDk},
+                                         {Slot::kV, Slot::kDv},
+                                         {Slot::kG, Slot::kDg},
+                                         {Slot::kH0, Slot::kDh0},
+                                         {Slot::kBeta, Slot::kDbeta},
+                                         {Slot::kQExpand, Slot::kDqExpand},
+                                         {Slot::kKExpand, Slot::kDkExpand},
+                                         {Slot::kQConv, Slot::kDqConv},
+                                         {Slot::kKConv, Slot::kDkConv}};
   for (const auto& [input, gradient] : pairs) {
     if (!takes_part(problem, gradient)) continue;
     EXPECT_LE(relative_rms(gradients[gradient], finite_difference(problem, inputs, input)), 1e-8)
@@ -104,6 +111,22 @@ TEST_P(Gradient, OfPackedSequencesWithSharedKeys) {
   TensorSet inputs = wide_inputs(problem, Gates::kModel);
   inputs[Slot::kCuSeqlens].as<std::int32_t>()[1] = 2;  // sequences of 2, 0 and 3 tokens
   inputs[Slot::kCuSeqlens].as<std::int32_t>()[2] = 2;
+  check_gradients(problem, inputs);
+}
+
+TEST_P(Gradient, ThroughTheFrontEnd) {
+  Problem problem = tiny(GetParam());
+  problem.front_end = true;
+  problem.seq_len = 9;
+  problem.heads = 4;
+  problem.qk_heads = 2;
+  problem.expansion = 2;
+  problem.packed = true;
+  problem.sequences = 3;
+  TensorSet inputs = wide_inputs(problem, Gates::kModel);
+  inputs[Slot::kCuSeqlens].as<std::int32_t>()[1] =
+      2;  // sequences of 2, 6 and 1 tokens: the convolution restarts
+  inputs[Slot::kCuSeqlens].as<std::int32_t>()[2] = 8;
   check_gradients(problem, inputs);
 }
 

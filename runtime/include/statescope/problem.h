@@ -37,6 +37,7 @@ struct Problem {
   bool packed = false;                ///< cu_seqlens takes part
   bool initial_state = false;         ///< h0 takes part (always for kStep)
   bool final_state_gradient = false;  ///< dht takes part (kBackward only)
+  bool front_end = false;             ///< q and k come unexpanded: see below
   float scale = 1.0f;                 ///< K^-1/2 unless said
 
   bool operator==(const Problem&) const = default;
@@ -45,8 +46,23 @@ struct Problem {
 /// The naive division of the same head: E = 1, K = E K (paper, section 4.2). The scale is kept.
 Problem as_naive(const Problem& problem);
 
+/// The recurrence behind a front end: the same problem with q and k expanded.
+Problem without_front_end(const Problem& problem);
+
 /// K^-1/2 in float32.
 float default_scale(std::int64_t key_dim);
+
+// The front end is the part of a state-scaled layer between the projections and the recurrence (paper,
+// sections 4.1 and 4.3; layer of its appendix): q and k are one vector a head, [B, T, Hq, K], and become E
+// subkeys by
+//   y_t = SiLU(x_t) W          W [Hq, K, E K], one for q and one for k
+//   z_t = SiLU(sum_i c_i y_{t - 3 + i}), i = 0 .. 3, a causal convolution of each of the E K channels by its
+//   own
+//                              c [Hq, E, K, 4]; nothing precedes a sequence
+//   z_t / sqrt(|z_t|^2 + kNormEpsilon) over the K channels of a subkey, for gated_delta alone
+// Backward then gives the gradients of x, W and c.
+inline constexpr std::int64_t kConvolutionWidth = 4;
+inline constexpr float kNormEpsilon = 1e-6f;
 
 /// Every tensor of any pass.
 enum class Slot {
@@ -59,6 +75,10 @@ enum class Slot {
   kCuSeqlens,
   kDo,
   kDht,
+  kQExpand,
+  kKExpand,
+  kQConv,
+  kKConv,
   kO,
   kHt,
   kDq,
@@ -66,26 +86,32 @@ enum class Slot {
   kDv,
   kDg,
   kDbeta,
-  kDh0
+  kDh0,
+  kDqExpand,
+  kDkExpand,
+  kDqConv,
+  kDkConv
 };
-inline constexpr std::size_t kSlotCount = 17;
-inline constexpr std::array<Slot, kSlotCount> kSlots = {
-    Slot::kQ,         Slot::kK,  Slot::kV,   Slot::kG,     Slot::kBeta, Slot::kH0,
-    Slot::kCuSeqlens, Slot::kDo, Slot::kDht, Slot::kO,     Slot::kHt,   Slot::kDq,
-    Slot::kDk,        Slot::kDv, Slot::kDg,  Slot::kDbeta, Slot::kDh0};
+inline constexpr std::size_t kSlotCount = 25;
+inline constexpr std::array<Slot, kSlotCount> kSlots = [] {
+  std::array<Slot, kSlotCount> all{};
+  for (std::size_t i = 0; i < kSlotCount; ++i) all[i] = static_cast<Slot>(i);
+  return all;
+}();
 
-/// Name in files: "q", "cu_seqlens", "do", "dbeta" ...
+/// Name in files: "q", "cu_seqlens", "do", "dbeta", "q_expand" ...
 std::string_view name(Slot slot);
 constexpr bool is_input(Slot slot) {
-  return slot <= Slot::kDht;
+  return slot <= Slot::kKConv;
 }
 
 /// Whether the tensor takes part. Forward and step write o and ht; backward writes dq dk dv [dg] [dbeta]
-/// [dh0] (dh0 only when h0 takes part) and nothing else.
+/// [dh0] (dh0 only when h0 takes part), with a front end the gradients of its weights, and nothing else.
 bool takes_part(const Problem& problem, Slot slot);
 /// Its shape (DESIGN section 1), whether or not it takes part.
 Shape shape_of(const Problem& problem, Slot slot);
-/// Its element type on a device: problem.dtype for q k v do o dq dk dv; i32 for cu_seqlens; f32 otherwise.
+/// Its element type on a device: problem.dtype for q k v do o dq dk dv and the front end's weights; i32 for
+/// cu_seqlens; f32 otherwise.
 DType dtype_of(const Problem& problem, Slot slot);
 
 /// One host tensor a slot; absent ones are empty.
@@ -96,8 +122,8 @@ struct TensorSet {
 };
 
 /// Throws Error(kUsage) unless the sizes make sense together: positive, Hq divides H, K and V multiples of 16
-/// from 16 to 256 (naive: K to 4096), T = 1 and h0 for step, no packing for step, products within 63 bits,
-/// scale finite.
+/// from 16 to 256 (naive: K to 4096), T = 1 and h0 for step, no packing for step, a front end only for
+/// forward and backward of subheads, products within 63 bits, scale finite.
 void check(const Problem& problem);
 
 /// Derives the problem from input tensors of any floating-point type and checks them: every shape against

@@ -87,6 +87,7 @@ struct Variant {
   /// Sizes for a problem; asks only for limits, never for a device.
   Geometry (*geometry)(const Problem&, const DeviceLimits&);
   std::string_view reason;  ///< why these tiles
+  bool front_end = false;   ///< takes unexpanded q and k
 };
 
 /// Every variant, the preferred first within an api.
