@@ -1,0 +1,147 @@
+#include "runtime/vulkan/chunked.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <statescope/cost.h>
+#include <statescope/error.h>
+
+#include "runtime/vulkan/kernel_parts.h"
+#include "runtime/vulkan_chunked.h"
+
+namespace statescope::vulkan {
+namespace {
+
+using vulkan_chunked::Tiles;
+
+constexpr std::uint32_t kTile = 16;
+// Workgroups along one dimension, the most that every device has.
+constexpr std::int64_t kMostWorkgroups = 65535;
+
+std::int64_t ceil_div(std::int64_t x, std::int64_t by) {
+  return (x + by - 1) / by;
+}
+
+/// What a problem leaves between its kernels, bytes a slot (chunked.glsl).
+struct SlotBytes {
+  std::size_t gamma = 0, inverse = 0, states = 0, corrected = 0;
+  std::size_t largest() const { return std::max({gamma, inverse, states, corrected}); }
+};
+
+SlotBytes slot_bytes(const Problem& p, const Tiles& tiles) {
+  const auto parts = static_cast<std::size_t>(p.heads * p.expansion);
+  const std::size_t chunk = tiles.chunk, element = size_of(p.dtype);
+  const auto key_dim = static_cast<std::size_t>(p.key_dim), value_dim = static_cast<std::size_t>(p.value_dim);
+  SlotBytes bytes;
+  if (has_gate(p.rule)) bytes.gamma = parts * chunk * 4 * (gate_per_channel(p.rule) ? key_dim : 1);
+  if (has_beta(p.rule)) bytes.inverse = parts * chunk * chunk * element;
+  bytes.states = parts * key_dim * value_dim * element;
+  bytes.corrected =
+      (has_beta(p.rule) ? parts : static_cast<std::size_t>(p.heads)) * chunk * value_dim * element;
+  return bytes;
+}
+
+/// The most loop iterations of an invocation: a chunk of chunked_states.comp, a subhead of
+/// chunked_outputs.comp.
+struct LoopCount {
+  std::int64_t states, outputs;
+};
+
+LoopCount loops_of(const Problem& p, const Tiles& t) {
+  const std::int64_t pack = t.cooperative ? 8 : 4, depth = t.cooperative ? 16 : 4;
+  const std::int64_t stage = ceil_div(t.chunk * p.key_dim / pack, t.workgroup_size) * (2 * pack + 2);
+  const std::int64_t elements = 32;  // of a tile, in and out
+  const std::int64_t product = (p.key_dim + t.chunk) / depth;
+  const std::int64_t states_tiles = ceil_div(p.key_dim / kTile * (t.states_tile / kTile), t.teams);
+  const std::int64_t row_tiles = ceil_div(t.chunk / kTile * (t.states_tile / kTile), t.teams);
+  const std::int64_t score_tiles = ceil_div(std::int64_t(t.chunk / kTile) * (t.chunk / kTile), t.teams);
+  const std::int64_t levels = gate_per_channel(p.rule) ? std::bit_width(t.chunk) + 1 : 1;
+  LoopCount loops;
+  loops.states = stage + t.chunk + (states_tiles + 1) * (t.chunk / depth + 3 * elements) +
+                 2 * row_tiles * (product + 2 * elements);
+  loops.outputs = levels * (stage + score_tiles * (product + elements)) + p.key_dim / pack +
+                  (t.chunk / kTile + 1) * (product + elements);
+  return loops;
+}
+
+/// Slots a launch, so that no bound is passed.
+std::int64_t slots_per_launch(const Problem& p, const Tiles& tiles, std::int64_t slots,
+                              const LaunchBounds& bounds) {
+  // A state costs about half of all work, o the other half.
+  const double launches = std::ceil(flop(p, Form::kChunked) / 2 / bounds.flop);
+  const auto by_work = static_cast<std::int64_t>(std::ceil(static_cast<double>(slots) / launches));
+  const auto by_bytes = static_cast<std::int64_t>(bounds.buffer_bytes / slot_bytes(p, tiles).largest());
+  // A launch's slots are the same chunks of every sequence, or one sequence's chunks where they are packed.
+  const std::int64_t chains = p.packed ? 1 : p.sequences;
+  const std::int64_t by_loops = (bounds.loop_iterations - 1000) / loops_of(p, tiles).states * chains;
+  const std::int64_t most = std::min({by_work, by_bytes, by_loops, kMostWorkgroups});
+  return std::max<std::int64_t>(most / chains, 1) * chains;
+}
+
+}  // namespace
+
+Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& device,
+                   const LaunchBounds& bounds) {
+  const bool cooperative = choice.geometry.subgroup_size > 0;
+  const Tiles tiles = vulkan_chunked::tiles_of(p, device.limits, cooperative);
+  const std::int64_t loops = loops_of(p, tiles).outputs * p.expansion;
+  if (loops > bounds.loop_iterations)
+    throw Error(ErrorKind::kRefused, std::string(choice.variant->name) + ": " + std::to_string(loops) +
+                                         " loop iterations an invocation > " +
+                                         std::to_string(bounds.loop_iterations) + " on " + device.name);
+
+  const std::int64_t chunks = ceil_div(p.seq_len, tiles.chunk);
+  const std::int64_t slots = p.packed ? p.seq_len / tiles.chunk + p.sequences : chunks * p.sequences;
+  const std::int64_t step = std::min(slots_per_launch(p, tiles, slots, bounds), slots);
+  const SlotBytes bytes = slot_bytes(p, tiles);
+  const auto count = static_cast<std::size_t>(step);
+  Dispatches out;
+  out.scratch = {{"gamma", bytes.gamma * count},
+                 {"inverse", bytes.inverse * count},
+                 {"states", bytes.states * count},
+                 {"corrected", bytes.corrected * count}};
+
+  for (std::int64_t begin = 0; begin < slots; begin += step) {
+    const std::int64_t end = std::min(begin + step, slots);
+    const auto add = [&](const std::string& kernel, std::array<std::uint32_t, 3> workgroups,
+                         std::size_t shared_bytes) -> Dispatch& {
+      Dispatch dispatch;
+      dispatch.kernel = kernel_name(p, *choice.variant) + "." + kernel;
+      if (step < slots) dispatch.kernel += ".slots_" + std::to_string(begin);
+      dispatch.pipeline.module =
+          module_name(("chunked_" + kernel).c_str(), p) + (cooperative ? ".matrix" : "");
+      dispatch.pipeline.workgroup_size = tiles.workgroup_size;
+      dispatch.pipeline.subgroup_size = tiles.subgroup_size;
+      dispatch.pipeline.bfloat16 = cooperative && p.dtype == DType::kBf16;
+      dispatch.pipeline.constants = {{"KEY_DIM", word(p.key_dim)},
+                                     {"CHUNK", tiles.chunk},
+                                     {"TEAMS", tiles.teams},
+                                     {"UNROLL", device.hardware}};
+      set_element_type(dispatch.pipeline, p.dtype);
+      dispatch.push_constants = {
+          {"seq_len", word(p.seq_len)},   {"sequences", word(p.sequences)}, {"heads", word(p.heads)},
+          {"qk_heads", word(p.qk_heads)}, {"expansion", word(p.expansion)}, {"value_dim", word(p.value_dim)},
+          {"packed", p.packed},           {"has_initial", p.initial_state}, {"slot_begin", word(begin)},
+          {"slot_end", word(end)},        {"scale", word(p.scale)}};
+      dispatch.workgroups = workgroups;
+      dispatch.shared_memory_bytes = shared_bytes;
+      out.list.push_back(std::move(dispatch));
+      return out.list.back();
+    };
+    const std::uint32_t here = word(end - begin), parts = word(p.heads * p.expansion);
+    const std::uint32_t value_dim = word(p.value_dim);
+    if (has_gate(p.rule)) {
+      const std::int64_t gates = parts * (gate_per_channel(p.rule) ? p.key_dim : 1);
+      Dispatch& gates_of_slots = add("gates", {word(ceil_div(gates, tiles.workgroup_size)), here, 1}, 0);
+      gates_of_slots.pipeline.module = module_name("chunked_gates", p);  // one for both kinds of products
+    }
+    if (has_beta(p.rule)) add("prepare", {here, parts, 1}, tiles.prepare_bytes);
+    add("states", {value_dim / tiles.states_tile, parts, word(p.sequences)}, tiles.states_bytes)
+        .pipeline.constants["VALUE_TILE"] = tiles.states_tile;
+    add("outputs", {here, word(p.heads), value_dim / tiles.outputs_tile}, tiles.outputs_bytes)
+        .pipeline.constants["VALUE_TILE"] = tiles.outputs_tile;
+  }
+  return out;
+}
+
+}  // namespace statescope::vulkan

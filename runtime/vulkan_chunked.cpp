@@ -1,0 +1,84 @@
+#include "runtime/vulkan_chunked.h"
+
+#include <algorithm>
+
+namespace statescope::vulkan_chunked {
+namespace {
+
+// Shared memory is counted in cells of 16 bytes: four float32, or eight 16-bit elements of cooperative
+// matrices.
+constexpr std::size_t kCellBytes = 16;
+constexpr std::uint32_t kTile = 16;
+// Eight subgroups of 32, or 16 teams of 16 invocations: every device but the smallest has as many.
+constexpr std::uint32_t kThreads = 256;
+constexpr std::uint32_t kTeamThreads = 16;
+constexpr std::uint32_t kMatrixSubgroup = 32;
+// The table of positions by which an invocation finds its elements of a cooperative matrix.
+constexpr std::size_t kPositionBytes = 1024;
+// Beyond 64 columns the state of K = 128 fills the registers; beyond 128, o does.
+constexpr std::uint32_t kStatesTiles[] = {64, 32, 16};
+constexpr std::uint32_t kOutputsTiles[] = {128, 64, 32, 16};
+// 64 tokens: longer chunks only add work within the chunk, shorter ones states between them.
+constexpr std::uint32_t kChunks[] = {64, 32, 16};
+// Workgroups a multiprocessor that hide each other's waiting, where the figures are known.
+constexpr std::uint32_t kWorkgroups = 2;
+
+/// Cells of a tile of rows; one cell more a row puts rows in different banks.
+std::size_t row_cells(const Tiles& tiles, std::size_t rows, std::size_t columns) {
+  return rows * (columns / (tiles.cooperative ? 8 : 4) + 1);
+}
+
+void count_bytes(const Problem& p, Tiles& t) {
+  const std::size_t chunk = t.chunk, key_dim = static_cast<std::size_t>(p.key_dim);
+  const bool gla = p.rule == Rule::kGla, delta = p.rule == Rule::kGatedDelta;
+  const std::size_t positions = t.cooperative ? kPositionBytes : 0;
+  const std::size_t keys = row_cells(t, chunk, key_dim) * kCellBytes;
+  const std::size_t gates = chunk * 4;
+  const bool gated = has_gate(p.rule) && !gla;
+
+  t.prepare_bytes =
+      positions + (t.cooperative ? keys : 0) + 4 * chunk * (chunk + 4) + 4 * chunk * kTile + 2 * gates;
+
+  t.states_bytes =
+      positions + (t.cooperative || gla ? keys : 0) + row_cells(t, chunk, t.states_tile) * kCellBytes;
+  if (delta) t.states_bytes += row_cells(t, std::max(key_dim, chunk), t.states_tile) * kCellBytes + 2 * gates;
+  if (gla) t.states_bytes += 4 * key_dim;
+
+  const std::size_t staging = t.cooperative ? std::size_t(t.teams) * kTile * 2 : 0;
+  t.outputs_bytes = positions + std::max(row_cells(t, chunk, chunk), staging) * kCellBytes;
+  if (gla) t.outputs_bytes += keys + gates;
+  if (!gla && t.cooperative) t.outputs_bytes += 2 * keys;
+  if (gated) t.outputs_bytes += gates;
+}
+
+}  // namespace
+
+Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperative) {
+  const auto value_dim = static_cast<std::uint32_t>(problem.value_dim);
+  Tiles t;
+  t.cooperative = cooperative;
+  t.workgroup_size = std::min(kThreads, limits.max_workgroup_size);
+  t.subgroup_size = cooperative ? kMatrixSubgroup : 0;
+  t.teams = t.workgroup_size / (cooperative ? kMatrixSubgroup : kTeamThreads);
+
+  const auto chains = static_cast<std::uint32_t>(
+      std::min<std::int64_t>(problem.sequences * problem.heads * problem.expansion, 1 << 20));
+  const auto fits = [&](std::size_t bytes) { return bytes <= limits.shared_memory_per_workgroup; };
+  for (std::uint32_t chunk : kChunks) {
+    t.chunk = chunk;
+    for (std::uint32_t tile : kStatesTiles) {
+      t.states_tile = tile;
+      count_bytes(problem, t);
+      const bool enough = chains * (value_dim / tile) >= kWorkgroups * limits.multiprocessors;
+      if (value_dim % tile == 0 && fits(t.states_bytes) && enough) break;
+    }
+    for (std::uint32_t tile : kOutputsTiles) {
+      t.outputs_tile = tile;
+      if (value_dim % tile == 0 && tile / kTile <= t.teams) break;
+    }
+    if (fits(t.prepare_bytes) && fits(t.states_bytes) && fits(t.outputs_bytes)) break;
+  }
+  return t;
+}
+
+}  // namespace statescope::vulkan_chunked

@@ -1,0 +1,34 @@
+// Tile sizes of the chunked Vulkan kernels (shaders/chunked*.comp): for the variant table, which says what
+// they cost, and for the host side, which gives them to the shaders. Knows no Vulkan.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <statescope/variants.h>
+
+namespace statescope::vulkan_chunked {
+
+/// 16-bit problems of fewer tokens run in the recurrent form, in float32 throughout: the chunked kernels hand
+/// on states and corrected values in 16 bits, and over a handful of tokens whose parts nearly cancel the
+/// error of the sum is not averaged out.
+inline constexpr std::int64_t kFewestTokens = 16;
+
+struct Tiles {
+  bool cooperative = false;          ///< products by cooperative matrices
+  std::uint32_t chunk = 0;           ///< C, tokens
+  std::uint32_t workgroup_size = 0;  ///< invocations, of every kernel
+  std::uint32_t subgroup_size = 0;   ///< asked for; 0: whatever the device has
+  std::uint32_t teams = 0;           ///< of a workgroup; each works on one 16 x 16 tile at a time
+  std::uint32_t states_tile = 0;     ///< columns of V of a workgroup that carries a state
+  std::uint32_t outputs_tile = 0;    ///< columns of V of a workgroup that makes o
+  std::size_t prepare_bytes = 0;     ///< shared memory of each kernel
+  std::size_t states_bytes = 0;
+  std::size_t outputs_bytes = 0;
+};
+
+/// The largest chunk, and then the largest tiles, that fit the device's shared memory; where none fits, the
+/// smallest there are.
+Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperative);
+
+}  // namespace statescope::vulkan_chunked

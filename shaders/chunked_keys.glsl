@@ -1,0 +1,42 @@
+// The rows of k and q of a chunk as operands. Cooperative matrices take them from shared memory, where STAGE_ROWS puts
+// them, zero past the chunk's end: a kernel's `keys` and `queries` are Cell [C][K / PACK + 1]. Without them shared memory
+// would not hold 64 rows of float32: `keys` and `queries` are the buffers themselves. Rows past the end are then the last
+// row once more, so what is made of them must not count.
+struct Rows {
+  uint first;   // pack where the chunk's first row begins
+  uint stride;  // packs from row to row
+  uint count;
+};
+
+Rows qk_rows(Chunk chunk, uint head, uint subhead) {
+  return Rows(qk_row(chunk.begin, head, subhead) * KEY_PACKS, qk_heads * expansion * KEY_PACKS, chunk.tokens);
+}
+
+#if COOPERATIVE
+
+#define STAGE_ROWS(tile, buffer_, rows)                                                                      \
+  for (uint i_ = thread_index(); i_ < CHUNK * KEY_PACKS; i_ += gl_WorkGroupSize.x) {                         \
+    const uint row_ = i_ / KEY_PACKS, pack_ = i_ % KEY_PACKS;                                                \
+    tile[row_ * KEY_STRIDE + pack_] =                                                                        \
+        row_ < rows.count ? cell(buffer_.data[rows.first + row_ * rows.stride + pack_]) : Cell(0); \
+  }
+#define ROWS_LEFT(left, tile, rows, row, channel) LOAD_LEFT(left, tile, (row) * KEY_STRIDE + (channel) / PACK, KEY_STRIDE)
+#define ROWS_LEFT_TRANSPOSED(left, tile, rows, channel, row) \
+  LOAD_LEFT_TRANSPOSED(left, tile, (row) * KEY_STRIDE + (channel) / PACK, KEY_STRIDE)
+#define ROWS_RIGHT_TRANSPOSED(right, tile, rows, channel, row) \
+  LOAD_RIGHT_TRANSPOSED(right, tile, (row) * KEY_STRIDE + (channel) / PACK, KEY_STRIDE)
+
+#else
+
+#define STAGE_ROWS(tile, buffer_, rows)
+uint row_at(Rows rows, uint row) { return rows.first + min(row, rows.count - 1) * rows.stride; }
+#define FOUR_TOKENS(tile, rows, row, pack)                                                                 \
+  mat4(widen(tile[row_at(rows, row) + (pack)]), widen(tile[row_at(rows, (row) + 1) + (pack)]),             \
+       widen(tile[row_at(rows, (row) + 2) + (pack)]), widen(tile[row_at(rows, (row) + 3) + (pack)]))
+#define ROWS_LEFT(left, tile, rows, row, channel) left = FOUR_TOKENS(tile, rows, (row) + 4 * row4(), (channel) / PACK)
+#define ROWS_LEFT_TRANSPOSED(left, tile, rows, channel, row) \
+  left = transpose(FOUR_TOKENS(tile, rows, row, (channel) / PACK + row4()))
+#define ROWS_RIGHT_TRANSPOSED(right, tile, rows, channel, row) \
+  right = transpose(FOUR_TOKENS(tile, rows, (row) + 4 * column4(), (channel) / PACK))
+
+#endif

@@ -1,0 +1,161 @@
+// Products of 16 x 16 tiles, in two ways with one text. A team of invocations holds a tile; sums are float32.
+//   COOPERATIVE 0  a team is 16 invocations, each with 4 x 4 of the tile: any device, float32 operands
+//   COOPERATIVE 1  a team is a subgroup and the tile a cooperative matrix: 16-bit operands, subgroups that are whole
+//
+// Operands lie in memory as rows of packs, PACK elements of one row. A pack in a buffer has the type Pack, one in
+// shared memory the type Cell, and a pack's elements in float32 are Values. Strides and positions count packs.
+// GLSL passes no arrays of memory by reference: what loads and stores is a macro, `memory` its array.
+#include "elements.glsl"
+
+layout(constant_id = 8) const uint TEAMS = 1;  // of a workgroup
+// A GPU needs loops over an invocation's tiles unrolled, or they are not in registers; a software device has none to
+// fill, and takes seconds to compile what unrolling makes of its loads and stores.
+layout(constant_id = 7) const bool UNROLL = true;
+uint steps(uint count) { return UNROLL ? count : min(count, gl_NumWorkGroups.x + 0x40000000u); }
+
+const uint TILE = 16;
+
+#if COOPERATIVE
+
+const uint PACK = 8;
+const uint DEPTH = 16;  // of one MULTIPLY_ADD
+#define Pack uvec4
+#define Cell uvec4
+struct Values {
+  vec4 low, high;
+};
+Values widen(Pack x) { return Values(widen(x.xy), widen(x.zw)); }
+Pack narrow(Values x) { return uvec4(narrow(x.low), narrow(x.high)); }
+Cell cell(Values x) { return narrow(x); }
+Cell cell(Pack x) { return x; }
+Values scaled(Values x, float factor) { return Values(x.low * factor, x.high * factor); }
+Values product(Values x, Values y) { return Values(x.low * y.low, x.high * y.high); }
+Values values_of(float x[PACK]) { return Values(vec4(x[0], x[1], x[2], x[3]), vec4(x[4], x[5], x[6], x[7])); }
+float dot_of(Values x, Values y) { return dot(x.low, y.low) + dot(x.high, y.high); }
+
+#define Sum coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>
+#define Narrowed coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>
+#define Left coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA>
+#define Right coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB>
+const uint LINE = 2;  // packs in a row of a tile
+
+#define LOAD_LEFT(left, memory, at, stride) coopMatLoad(left, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
+#define LOAD_LEFT_TRANSPOSED(left, memory, at, stride) \
+  coopMatLoad(left, memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor)
+#define LOAD_RIGHT(right, memory, at, stride) coopMatLoad(right, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
+#define LOAD_RIGHT_TRANSPOSED(right, memory, at, stride) \
+  coopMatLoad(right, memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor)
+#define MULTIPLY_ADD(sum, left, right) sum = coopMatMulAdd(left, right, sum)
+
+#define LOAD_FLOATS(sum, memory, at, stride) coopMatLoad(sum, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
+#define STORE_FLOATS(sum, memory, at, stride) coopMatStore(sum, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
+#define LOAD_PACKS(sum, memory, at, stride)                                      \
+  {                                                                              \
+    Narrowed narrowed;                                                           \
+    coopMatLoad(narrowed, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor); \
+    sum = Sum(narrowed);                                                         \
+  }
+#define STORE_PACKS(sum, memory, at, stride) \
+  coopMatStore(Narrowed(sum), memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
+#define LOAD_CELLS LOAD_PACKS
+#define STORE_CELLS STORE_PACKS
+// The first `count` rows only; `staging` is shared memory for it, STAGING packs of Cell.
+const uint STAGING = TEAMS * TILE * LINE;
+#define STORE_ROWS(sum, memory, at, stride, count, staging)                                                       \
+  if ((count) >= TILE) {                                                                                          \
+    STORE_PACKS(sum, memory, at, stride);                                                                         \
+  } else {                                                                                                        \
+    STORE_CELLS(sum, staging, gl_SubgroupID * TILE * LINE, LINE);                                                 \
+    subgroupMemoryBarrierShared();                                                                                \
+    subgroupBarrier();                                                                                            \
+    for (uint i_ = gl_SubgroupInvocationID; i_ < (count) * LINE; i_ += gl_SubgroupSize)                           \
+      memory[(at) + i_ / LINE * (stride) + i_ % LINE] = staging[gl_SubgroupID * TILE * LINE + i_];                \
+    subgroupMemoryBarrierShared();                                                                                \
+    subgroupBarrier();                                                                                            \
+  }
+
+// Which elements an invocation holds is the driver's secret. A matrix of the positions tells it.
+shared vec4 position_table[64];
+coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> positions;
+void find_positions() {
+  for (uint i = gl_LocalInvocationIndex; i < 64; i += gl_WorkGroupSize.x)
+    position_table[i] = vec4(4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3);
+  barrier();
+  coopMatLoad(positions, position_table, 0, 4, gl_CooperativeMatrixLayoutRowMajor);
+}
+#define ELEMENTS positions.length()
+#define VALUE(sum, element) sum[element]
+uint row_of(uint element) { return uint(positions[element]) / 16; }
+uint column_of(uint element) { return uint(positions[element]) % 16; }
+#define EMPTY Sum(0.0)
+
+uint thread_index() { return gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID; }
+uint team_index() { return gl_SubgroupID; }
+
+#else
+
+const uint PACK = 4;
+const uint DEPTH = 4;
+#define Pack Quad
+#define Cell vec4
+#define Values vec4
+#if STORAGE_BITS == 16
+vec4 widen(vec4 x) { return x; }
+#endif
+Cell cell(Values x) { return x; }
+#if STORAGE_BITS == 16
+Cell cell(Pack x) { return widen(x); }
+#endif
+Values scaled(Values x, float factor) { return x * factor; }
+Values product(Values x, Values y) { return x * y; }
+Values values_of(float x[PACK]) { return vec4(x[0], x[1], x[2], x[3]); }
+float dot_of(Values x, Values y) { return dot(x, y); }
+
+#define Sum mat4    // [i]: row i of the invocation's four
+#define Left mat4   // [i]: row i, four of the depth
+#define Right mat4  // [i]: four columns, i of the depth
+const uint LINE = 4;
+
+uint thread_index() { return gl_LocalInvocationIndex; }
+uint team_index() { return gl_LocalInvocationIndex / 16; }
+uint row4() { return gl_LocalInvocationIndex % 16 / 4; }     // which four rows of the tile,
+uint column4() { return gl_LocalInvocationIndex % 4; }       // which four columns
+
+#define FOUR_ROWS(memory, at, stride)                                                                       \
+  mat4(widen(memory[at]), widen(memory[(at) + (stride)]), widen(memory[(at) + 2 * (stride)]), \
+       widen(memory[(at) + 3 * (stride)]))
+#define LOAD_LEFT(left, memory, at, stride) left = FOUR_ROWS(memory, (at) + 4 * row4() * (stride), stride)
+#define LOAD_LEFT_TRANSPOSED(left, memory, at, stride) left = transpose(FOUR_ROWS(memory, (at) + row4(), stride))
+#define LOAD_RIGHT(right, memory, at, stride) right = FOUR_ROWS(memory, (at) + column4(), stride)
+#define LOAD_RIGHT_TRANSPOSED(right, memory, at, stride) \
+  right = transpose(FOUR_ROWS(memory, (at) + 4 * column4() * (stride), stride))
+#define MULTIPLY_ADD(sum, left, right) sum += right * left
+
+#define LOAD_CELLS(sum, memory, at, stride) sum = FOUR_ROWS(memory, (at) + 4 * row4() * (stride) + column4(), stride)
+#define LOAD_FLOATS LOAD_CELLS
+#define LOAD_PACKS LOAD_CELLS
+#define STORE_CELLS(sum, memory, at, stride) \
+  for (uint i_ = 0; i_ < 4; ++i_) memory[(at) + (4 * row4() + i_) * (stride) + column4()] = sum[i_]
+#define STORE_FLOATS STORE_CELLS
+#define STORE_PACKS(sum, memory, at, stride) \
+  for (uint i_ = 0; i_ < 4; ++i_) memory[(at) + (4 * row4() + i_) * (stride) + column4()] = narrow(sum[i_])
+
+const uint STAGING = 0;
+#define STORE_ROWS(sum, memory, at, stride, count, staging) \
+  for (uint i_ = 0; i_ < 4; ++i_)                           \
+    if (4 * row4() + i_ < (count)) memory[(at) + (4 * row4() + i_) * (stride) + column4()] = narrow(sum[i_])
+
+void find_positions() {}
+const uint ELEMENTS = 16;
+#define VALUE(sum, element) sum[(element) / 4][(element) % 4]
+uint row_of(uint element) { return 4 * row4() + element / 4; }
+uint column_of(uint element) { return 4 * column4() + element % 4; }
+#define EMPTY mat4(0)
+
+#endif
+
+// A matrix of `columns` columns in tiles, each a run of memory of its own: what the kernels leave for each other.
+// Such a tile is loaded without shared memory, each fetched sector used whole.
+uint tiled(uint row, uint column, uint columns) {
+  return (row / TILE * (columns / TILE) + column / TILE) * (TILE * LINE) + row % TILE * LINE + column % TILE / PACK;
+}

@@ -1,0 +1,76 @@
+// The matrix in the chunked form: by cooperative matrices where the device has them, and always by the
+// kernels for devices without them.
+#include <algorithm>
+#include <tuple>
+
+#include <statescope/error.h>
+
+#include "runtime/check/cases.h"
+#include "runtime/vulkan_chunked.h"
+#include "tests/vulkan/vulkan_fixture.h"
+
+namespace statescope {
+namespace {
+
+using Combination = std::tuple<Rule, Pass, DType>;
+
+class VulkanChunked : public VulkanTest, public testing::WithParamInterface<Combination> {};
+
+/// Hardware runs every case. Software devices run every case of one type, and of the others every n-th, from
+/// a first one that differs between combinations: kernels are compiled anew for each K and chunk.
+std::vector<Case> cases_for(Device& device, const Combination& combination) {
+  const auto [rule, pass, dtype] = combination;
+  const std::vector<Case> all = cases(rule, pass, Form::kChunked, dtype);
+  if (device.info().hardware) return all;
+  const std::size_t stride = (dtype == DType::kF32 ? 2 : 6) *
+                             (device.info().description.find("llvmpipe") == std::string::npos ? 2 : 1);
+  const std::size_t first = static_cast<std::size_t>(rule) + 2 * static_cast<std::size_t>(dtype);
+  std::vector<Case> some;
+  for (std::size_t i = first % stride; i < all.size(); i += stride) some.push_back(all[i]);
+  return some;
+}
+
+TEST_P(VulkanChunked, AgreesWithTheReference) {
+  double worst = 0;
+  int ran = 0;
+  for (const auto& device : devices()) {
+    for (const Case& one : cases_for(*device, GetParam())) {
+      SCOPED_TRACE(one.name());
+      Problem problem = one.problem;
+      if (problem.dtype != DType::kF32 && problem.seq_len < vulkan_chunked::kFewestTokens) {
+        EXPECT_THROW(device->plan(problem), Error);
+        problem.form = Form::kAuto;  // the dispatcher's own choice then
+        EXPECT_EQ(device->plan(problem).problem.form, Form::kRecurrent);
+        continue;
+      }
+      worst = std::max(worst, check(*device, problem, one.seed, one.gates));
+      ++ran;
+    }
+  }
+  EXPECT_GT(ran, 4);
+  RecordProperty("cases", ran);
+  RecordProperty("worst_error_over_tolerance", std::to_string(worst));
+}
+
+std::vector<Combination> combinations() {
+  std::vector<Combination> result;
+  for (Pass pass : kPasses)
+    for (Rule rule : kRules)
+      for (DType dtype : kRunTypes)
+        if (std::ranges::any_of(vulkan_variants(), [&](const Variant& v) {
+              return v.form == Form::kChunked && has(v.passes, pass) && has(v.rules, rule) &&
+                     has(v.dtypes, dtype);
+            }))
+          result.emplace_back(rule, pass, dtype);
+  return result;
+}
+
+std::string name_of(const testing::TestParamInfo<Combination>& info) {
+  const auto [rule, pass, dtype] = info.param;
+  return std::string(name(rule)) + "_" + std::string(name(pass)) + "_" + std::string(name(dtype));
+}
+
+INSTANTIATE_TEST_SUITE_P(Vulkan, VulkanChunked, testing::ValuesIn(combinations()), name_of);
+
+}  // namespace
+}  // namespace statescope
