@@ -4,6 +4,10 @@
 
 #include <statescope/variants.h>
 
+#include "runtime/vulkan_tiles.h"
+
+#include "runtime/vulkan_chunked.h"
+
 namespace statescope {
 namespace {
 
@@ -64,8 +68,7 @@ Geometry recurrent_geometry(const Problem& problem, const DeviceLimits& limits) 
   // The step takes the same block, so that it is the same pipeline.
   g.chunk =
       std::clamp(std::bit_floor(kPartialBytes / std::min(bytes_a_token, kPartialBytes)), 1u, kMostBlock);
-  // A single subhead writes o directly; GLSL still wants an array, of one quad.
-  g.tile_bytes = g.subheads == 1 ? 16 : g.chunk * bytes_a_token;
+  g.tile_bytes = vulkan_tiles::partial_sum_bytes(g);
   return g;
 }
 
@@ -73,6 +76,21 @@ std::string recurrent_missing(const Problem& problem, const DeviceLimits&) {
   return problem.division == Division::kNaive
              ? "runs the subheads division; the naive one has comparison kernels"
              : "";
+}
+
+// The scans as forward's; a block divides a chunk, whose gradients a kernel of K threads takes then.
+Geometry recurrent_backward_geometry(const Problem& problem, const DeviceLimits& limits) {
+  static_assert(kMostBlock == vulkan_tiles::kGradientChunk);
+  Geometry g = recurrent_geometry(problem, limits);
+  g.tile_bytes = std::max(g.tile_bytes, vulkan_tiles::gradient_bytes(problem.key_dim));
+  return g;
+}
+
+std::string recurrent_backward_missing(const Problem& problem, const DeviceLimits& limits) {
+  if (problem.key_dim > limits.max_workgroup_size)
+    return "needs workgroups of K = " + std::to_string(problem.key_dim) + ", has " +
+           std::to_string(limits.max_workgroup_size);
+  return recurrent_missing(problem, limits);
 }
 
 // --- comparison.comp
@@ -100,6 +118,51 @@ Geometry comparison_geometry(const Problem& problem, const DeviceLimits& limits)
   return g;
 }
 
+// --- chunked*.comp
+// -----------------------------------------------------------------------------------------------
+
+template <bool cooperative>
+Geometry chunked_geometry(const Problem& problem, const DeviceLimits& limits) {
+  const vulkan_chunked::Tiles tiles = vulkan_chunked::tiles_of(problem, limits, cooperative);
+  Geometry g;
+  g.workgroup_size = tiles.workgroup_size;
+  g.subgroup_size = tiles.subgroup_size;
+  g.chunk = tiles.chunk;
+  g.value_tile = tiles.states_tile;
+  // Of the kernel that carries the states.
+  g.workgroups = {static_cast<std::uint32_t>(problem.value_dim) / tiles.states_tile,
+                  static_cast<std::uint32_t>(problem.heads * problem.expansion),
+                  static_cast<std::uint32_t>(problem.sequences)};
+  g.tile_bytes =
+      std::max({has_beta(problem.rule) ? tiles.prepare_bytes : 0, tiles.states_bytes, tiles.outputs_bytes});
+  return g;
+}
+
+std::string chunked_missing(const Problem& problem, const DeviceLimits&) {
+  if (problem.division == Division::kNaive)
+    return "runs the subheads division; the naive one has comparison kernels";
+  if (problem.front_end) return "takes q and k expanded";
+  if (problem.dtype != DType::kF32 && problem.seq_len < vulkan_chunked::kFewestTokens)
+    return "takes " + std::to_string(vulkan_chunked::kFewestTokens) + " tokens or more of " +
+           std::string(name(problem.dtype)) + ", found " + std::to_string(problem.seq_len);
+  return "";
+}
+
+std::string matrix_chunked_missing(const Problem& problem, const DeviceLimits& limits) {
+  const bool bfloat16 = problem.dtype == DType::kBf16;
+  const MatrixShape& shape = bfloat16 ? limits.matrix_bf16 : limits.matrix_f16;
+  const std::string type(name(problem.dtype));
+  if (!(bfloat16 ? limits.cooperative_matrix_bf16 : limits.cooperative_matrix_f16))
+    return "needs cooperative matrices of " + type + ", which the device has not";
+  if (shape.m != 16 || shape.n != 16 || shape.k != 16)
+    return "needs cooperative matrices of 16x16x16, has " + std::to_string(shape.m) + "x" +
+           std::to_string(shape.n) + "x" + std::to_string(shape.k);
+  if (limits.subgroup_min > 32 || limits.subgroup_max < 32)
+    return "needs subgroups of 32, has " + std::to_string(limits.subgroup_min) + " to " +
+           std::to_string(limits.subgroup_max);
+  return chunked_missing(problem, limits);
+}
+
 std::string nothing_missing(const Problem&, const DeviceLimits&) {
   return "";
 }
@@ -108,6 +171,18 @@ std::string nothing_missing(const Problem&, const DeviceLimits&) {
 
 std::span<const Variant> vulkan_variants() {
   static constexpr Variant kVariants[] = {
+      {"vulkan.chunked.matrix",
+       Api::kVulkan,
+       Series::kProduction,
+       Form::kChunked,
+       kEveryRule,
+       bits(Pass::kForward),
+       bits(DType::kBf16, DType::kF16),
+       {16, 256},
+       {16, 256},
+       matrix_chunked_missing,
+       chunked_geometry<true>,
+       "chunks of 64 tokens, or what shared memory holds, as 16 x 16 products of cooperative matrices"},
       {"vulkan.recurrent",
        Api::kVulkan,
        Series::kProduction,
@@ -121,6 +196,31 @@ std::span<const Variant> vulkan_variants() {
        recurrent_geometry,
        "the state in registers, a column over several lanes; all subheads of a head in one workgroup, which "
        "sums o"},
+      {"vulkan.chunked",
+       Api::kVulkan,
+       Series::kProduction,
+       Form::kChunked,
+       kEveryRule,
+       bits(Pass::kForward),
+       kEveryType,
+       {16, 256},
+       {16, 256},
+       chunked_missing,
+       chunked_geometry<false>,
+       "the same chunks in float32, 4 x 4 of each tile an invocation: for every other device"},
+      {"vulkan.recurrent.backward",
+       Api::kVulkan,
+       Series::kProduction,
+       Form::kRecurrent,
+       kEveryRule,
+       bits(Pass::kBackward),
+       kEveryType,
+       {16, 256},
+       {16, 256},
+       recurrent_backward_missing,
+       recurrent_backward_geometry,
+       "two scans as forward's leave the state before and its gradient after every 16 tokens; one thread a "
+       "channel of K then takes the chunks side by side"},
       {"vulkan.comparison",
        Api::kVulkan,
        Series::kComparison,

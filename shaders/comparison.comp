@@ -7,11 +7,13 @@
 // With E > 1 each subhead writes its own o to `subhead_o`, which sum_subheads.comp adds up.
 #version 450
 #extension GL_GOOGLE_include_directive : require
-#include "recurrence.glsl"
+#include "scan.glsl"
 
 layout(constant_id = 3) const uint VALUE_DIM = 64;  // V
 layout(constant_id = 4) const uint SEGMENTS = 1;
 
+layout(binding = 2) readonly buffer VBuffer { Quad data[]; } v;                         // [B, T, H, V]
+layout(binding = 7) writeonly buffer OBuffer { Quad data[]; } o;                        // [B, T, H, V]
 layout(binding = 9) writeonly buffer SubheadOBuffer { vec4 data[]; } subhead_o;  // [B, T, H, E, V], unscaled
 
 const uint KEY_QUADS = KEY_DIM / 4;

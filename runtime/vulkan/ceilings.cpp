@@ -4,6 +4,8 @@
 #include <bit>
 #include <chrono>
 
+#include <statescope/error.h>
+
 #include "runtime/vulkan/binding.h"
 #include "runtime/vulkan/timestamps.h"
 
@@ -18,6 +20,7 @@ constexpr std::uint64_t kSoftwareCopyBytes = std::uint64_t(64) << 20;
 constexpr double kSeconds = 0.05;
 constexpr int kRounds = 4;
 constexpr std::uint32_t kThreads = 128;
+constexpr std::uint32_t kMatrixSums = 8;  // of ceiling_matrix.comp
 
 /// Seconds of one dispatch, best of a few.
 double best_time(const std::shared_ptr<Gpu>& gpu, const BoundPipeline& bound, std::uint32_t workgroups,
@@ -62,6 +65,40 @@ double copy_rate(const std::shared_ptr<Gpu>& gpu) {
   return 2.0 * static_cast<double>(bytes) / best_time(gpu, bound, workgroups, kRounds);
 }
 
+/// Of bf16 factors where there are such, else of f16. Throws Error(kDevice) when the products are wrong.
+double matrix_rate(const std::shared_ptr<Gpu>& gpu) {
+  const DeviceLimits& limits = gpu->physical.info.limits;
+  const bool bfloat16 = limits.cooperative_matrix_bf16;
+  if (!bfloat16 && !limits.cooperative_matrix_f16) return 0;
+  const MatrixShape shape = bfloat16 ? limits.matrix_bf16 : limits.matrix_f16;
+  const std::uint32_t subgroup = std::clamp(32u, limits.subgroup_min, limits.subgroup_max);
+  const std::uint32_t workgroups = gpu->physical.info.hardware ? 4096 : 16;
+  const std::uint32_t subgroups = workgroups * (kThreads / subgroup), elements = shape.m * shape.n;
+  PipelineRequest request{
+      "ceiling_matrix", {{"M", shape.m}, {"N", shape.n}, {"K", shape.k}}, kThreads, subgroup, bfloat16};
+
+  const Buffer source = create_buffer(gpu, std::max(shape.m, shape.n) * shape.k * 2, Place::kDevice);
+  const Buffer target = create_buffer(gpu, std::uint64_t(subgroups) * elements * 4, Place::kDevice);
+  const auto find = [&](const std::string& name) { return name == "source" ? &source : &target; };
+  run_once(*gpu, [&](VkCommandBuffer commands) {
+    vkCmdFillBuffer(commands, source.handle, 0, VK_WHOLE_SIZE, bfloat16 ? 0x3f803f80u : 0x3c003c00u);
+    full_barrier(commands);
+  });
+  double rate = 0;
+  for (std::uint32_t rounds = 16;; rounds *= 4) {
+    const BoundPipeline bound = bind_pipeline(get_pipeline(*gpu, request), find, {{"rounds", rounds}});
+    const double seconds = best_time(gpu, bound, workgroups, 2);
+    std::vector<float> sums(elements);
+    download(target, std::as_writable_bytes(std::span(sums)));
+    const auto wanted = static_cast<float>(kMatrixSums * rounds * shape.k);
+    if (std::any_of(sums.begin(), sums.end(), [&](float x) { return x != wanted; }))
+      throw Error(ErrorKind::kDevice,
+                  "cooperative matrices give wrong products on " + gpu->physical.info.description);
+    rate = std::max(rate, 2.0 * kMatrixSums * rounds * shape.k * elements * subgroups / seconds);
+    if (seconds > kSeconds || rounds >= 1u << 14) return rate;
+  }
+}
+
 double multiply_add_rate(const std::shared_ptr<Gpu>& gpu) {
   // Enough threads for any GPU; software needs only enough for its cores.
   const std::uint32_t workgroups = gpu->physical.info.hardware ? 16384 : 64;
@@ -86,6 +123,7 @@ Ceilings measure_ceilings(const std::shared_ptr<Gpu>& gpu) {
   Ceilings out;
   out.copy_bytes_per_second = copy_rate(gpu);
   out.f32_flop_per_second = multiply_add_rate(gpu);
+  out.matrix_flop_per_second = matrix_rate(gpu);
   return out;
 }
 

@@ -43,6 +43,8 @@ struct LaunchBounds {
   std::int64_t tokens = 1 << 18;
   /// Of all loops of one invocation together; llvmpipe silently leaves every loop once it has counted 65535.
   std::int64_t loop_iterations = std::int64_t(1) << 62;
+  /// Of one buffer of the kernels' own; this is what every device has at least.
+  std::size_t buffer_bytes = std::size_t(1) << 27;
 };
 
 /// The bounds of a device.

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include <statescope/error.h>
 
@@ -33,17 +34,18 @@ TEST_F(VulkanDevices, SayWhatTheyAre) {
 
 TEST_F(VulkanDevices, TwoRunsGiveTheSameBits) {
   for (const auto& device : devices()) {
-    for (Series series : {Series::kProduction, Series::kComparison}) {
+    for (const auto& [series, pass] : {std::pair(Series::kProduction, Pass::kForward),
+                                       {Series::kProduction, Pass::kBackward},
+                                       {Series::kComparison, Pass::kForward}}) {
       for (Rule rule : kRules) {
-        Problem p = example_problem(rule);
+        Problem p = example_problem(rule, pass);
         p.series = series;
         SCOPED_TRACE(describe(p) + " on " + device->info().description);
         const TensorSet inputs = generate_inputs(p, 7);
         ASSERT_TRUE(device->plan(p).deterministic);
         const TensorSet first = run(*device, p, inputs);
         const TensorSet second = run(*device, p, inputs);
-        for (Slot slot : {Slot::kO, Slot::kHt})
-          EXPECT_EQ(first[slot].bytes, second[slot].bytes) << name(slot);
+        for (Slot slot : kSlots) EXPECT_EQ(first[slot].bytes, second[slot].bytes) << name(slot);
       }
     }
   }
@@ -146,8 +148,6 @@ TEST_F(VulkanDevices, RefuseWhatDoesNotFitWithNumbers) {
       EXPECT_NE(std::string(error.what()).find("q: buffer of 9216000000 B > "), std::string::npos)
           << error.what();
     }
-    p = example_problem(Rule::kGatedDelta, Pass::kBackward);
-    EXPECT_THROW(device->plan(p), Error);
   }
 }
 
@@ -188,10 +188,13 @@ class VulkanReduced : public VulkanTest {
       reduce(physical.info.limits);
       const auto device = vulkan::make_device(physical, bounds);
       for (Rule rule : kRules) {
-        for (DType dtype : {DType::kF32, DType::kBf16}) {
-          Problem p = example_problem(rule, Pass::kForward, dtype);
+        for (const auto& [pass, dtype] : {std::pair(Pass::kForward, DType::kF32),
+                                          {Pass::kForward, DType::kBf16},
+                                          {Pass::kBackward, DType::kF32}}) {
+          Problem p = example_problem(rule, pass, dtype);
           p.expansion = expansion;
-          EXPECT_EQ(device->plan(p).launches.size() > 1, several);
+          const std::size_t least = pass == Pass::kBackward ? 3 : 1;
+          EXPECT_EQ(device->plan(p).launches.size() > least, several);
           check(*device, p, 11, Gates::kModel);
         }
       }
@@ -209,6 +212,63 @@ TEST_F(VulkanReduced, SubheadsInSeveralLaunches) {
 
 TEST_F(VulkanReduced, TokensInSeveralLaunches) {
   check_all([](DeviceLimits&) {}, 3, {.flop = 1e11, .tokens = 20}, true);
+}
+
+// Packed sequences of which some end before the first stretch does, and one is empty.
+TEST_F(VulkanReduced, PackedBackwardInStretches) {
+  std::string why;
+  const auto instance = vulkan::create_instance(why);
+  ASSERT_TRUE(instance) << why;
+  for (const vulkan::PhysicalDevice& physical : vulkan::find_physical_devices(instance, why)) {
+    const auto device = vulkan::make_device(physical, {.flop = 1e11, .tokens = 40});
+    Problem p = example_problem(Rule::kGatedDelta, Pass::kBackward);
+    p.batch = 1;
+    p.seq_len = 150;
+    p.sequences = 4;
+    p.packed = true;
+    TensorSet inputs = round_inputs(p, generate_inputs(p, 4));
+    const std::int32_t ends[] = {0, 7, 7, 120, 150};
+    std::ranges::copy(ends, inputs[Slot::kCuSeqlens].as<std::int32_t>().begin());
+    EXPECT_GT(device->plan(p).launches.size(), 3u);
+    for (const OutputError& e : compare_outputs(p, run(*device, p, inputs), cpu::run_recurrent(p, inputs)))
+      EXPECT_TRUE(e.ok()) << name(e.slot) << " " << e.error;
+  }
+}
+
+// The first queue that is submitted to is lost from then on; the others are not.
+PFN_vkQueueSubmit real_submit = nullptr;
+VkQueue lost_queue = VK_NULL_HANDLE;
+VkResult lose_the_first_queue(VkQueue queue, std::uint32_t count, const VkSubmitInfo* submits,
+                              VkFence fence) {
+  if (!lost_queue) lost_queue = queue;
+  return queue == lost_queue ? VK_ERROR_DEVICE_LOST : real_submit(queue, count, submits, fence);
+}
+
+TEST_F(VulkanReduced, ALostDeviceIsReportedAndOthersGoOn) {
+  const Problem p = example_problem(Rule::kGla);
+  const TensorSet inputs = generate_inputs(p, 2);
+  BackendStatus status{Api::kVulkan, false, ""};
+  std::vector<DeviceEntry> entries = vulkan::find_devices(status);
+  ASSERT_FALSE(entries.empty()) << status.reason;
+  {
+    std::vector<std::shared_ptr<Device>> opened;
+    for (const DeviceEntry& entry : entries) opened.push_back(entry.open());
+    const auto execution = opened[0]->prepare(opened[0]->plan(p));
+    execution->upload(inputs);
+    real_submit = std::exchange(vulkan::vkQueueSubmit, lose_the_first_queue);
+    try {
+      execution->run();
+      ADD_FAILURE() << "a lost device ran";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kDevice);
+      EXPECT_EQ(std::string(error.what()),
+                "vkQueueSubmit on " + entries[0].info.description + ": VK_ERROR_DEVICE_LOST");
+    }
+    EXPECT_THROW(execution->time(1), Error) << "and stays lost";
+    for (std::size_t i = 1; i < opened.size(); ++i) check(*opened[i], p, 2, Gates::kModel);
+    vulkan::vkQueueSubmit = real_submit;
+  }
+  check(*entries[0].open(), p, 2, Gates::kModel);  // opened anew
 }
 
 TEST_F(VulkanReduced, ComparisonTokensInSeveralLaunches) {

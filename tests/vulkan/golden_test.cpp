@@ -1,4 +1,4 @@
-// The golden cases in float32, forward, on every device.
+// The golden cases in float32, forward and backward, on every device.
 #include "tests/golden_files.h"
 
 #include <statescope/error.h>
@@ -9,14 +9,14 @@
 namespace statescope {
 namespace {
 
-using VulkanGolden = VulkanTest;
+class VulkanGolden : public VulkanTest, public testing::WithParamInterface<Pass> {};
 
-TEST_F(VulkanGolden, Forward) {
+TEST_P(VulkanGolden, AgreesWithTheFiles) {
   for (const auto& path : golden_files()) {
     const CaseFile file = read_case_file(path);
     ASSERT_TRUE(file.rule);
-    const TensorSet inputs = inputs_of(file, Pass::kForward);
-    Problem problem = problem_of(inputs, *file.rule, Pass::kForward, file.scale, DType::kF32);
+    const TensorSet inputs = inputs_of(file, GetParam());
+    Problem problem = problem_of(inputs, *file.rule, GetParam(), file.scale, DType::kF32);
     problem.form = Form::kRecurrent;
     for (const auto& device : devices()) {
       SCOPED_TRACE(path.filename().string() + " on " + device->info().description);
@@ -26,6 +26,9 @@ TEST_F(VulkanGolden, Forward) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Vulkan, VulkanGolden, testing::Values(Pass::kForward, Pass::kBackward),
+                         [](const auto& of) { return std::string(name(of.param)); });
 
 }  // namespace
 }  // namespace statescope

@@ -28,7 +28,9 @@ TEST_P(NullHardware, EveryKernelCompilesWithoutSpills) {
   EXPECT_FALSE(entries[0].info.can_run);
   const auto device = entries[0].open();
   int compiled = 0;
-  for (Series series : {Series::kProduction, Series::kComparison}) {
+  for (const auto& [series, pass] : {std::pair(Series::kProduction, Pass::kForward),
+                                     {Series::kProduction, Pass::kBackward},
+                                     {Series::kComparison, Pass::kForward}}) {
     for (Rule rule : kRules) {
       for (DType dtype : kRunTypes) {
         for (std::int64_t size : {64, 128, 256}) {
@@ -36,6 +38,7 @@ TEST_P(NullHardware, EveryKernelCompilesWithoutSpills) {
             Problem p;
             p.rule = rule;
             p.series = series;
+            p.pass = pass;
             p.dtype = dtype;
             p.seq_len = 64;
             p.key_dim = p.value_dim = size;

@@ -32,8 +32,9 @@ std::vector<DeviceLimits> all_limits() {
 }
 
 Problem problem_of_sizes(Rule rule, Series series, std::int64_t key_dim, std::int64_t value_dim,
-                         std::int64_t expansion) {
+                         std::int64_t expansion, Pass pass = Pass::kForward) {
   Problem p;
+  p.pass = pass;
   p.rule = rule;
   p.series = series;
   p.seq_len = 100;
@@ -49,17 +50,20 @@ TEST(VulkanTable, SharedMemoryIsWhatTheShadersDeclare) {
     DeviceInfo device;
     device.api = Api::kVulkan;
     device.limits = limits;
-    for (Series series : {Series::kProduction, Series::kComparison})
+    for (const auto& [series, pass] : {std::pair(Series::kProduction, Pass::kForward),
+                                       {Series::kProduction, Pass::kBackward},
+                                       {Series::kComparison, Pass::kForward}})
       for (Rule rule : kRules)
         for (std::int64_t key_dim : {16, 48, 64, 128, 256})
           for (std::int64_t value_dim : {16, 48, 256})
             for (std::int64_t expansion : {1, 3, 16, 64}) {
-              const Problem p = problem_of_sizes(rule, series, key_dim, value_dim, expansion);
+              const Problem p = problem_of_sizes(rule, series, key_dim, value_dim, expansion, pass);
               Choice choice{};
               try {
                 choice = choose_variant(p, limits, "device");
               } catch (const Error&) {
-                EXPECT_EQ(series, Series::kComparison)
+                EXPECT_TRUE(series == Series::kComparison ||
+                            (pass == Pass::kBackward && key_dim > limits.max_workgroup_size))
                     << "production kernels fit every device: " << describe(p);
                 continue;
               }
@@ -124,17 +128,63 @@ TEST(VulkanTable, LongRunsAreCutIntoLaunches) {
   EXPECT_EQ(token, p.seq_len);
 }
 
-TEST(VulkanTable, BackwardAndChunkedAreMissing) {
+// What a launch keeps of its stretch of tokens stays within a buffer, and the stretches are walked once to
+// their ends and then from the last to the first.
+TEST(VulkanTable, LongBackwardRunsAreCutIntoStretches) {
   DeviceInfo device;
   device.limits = all_limits().back();
-  Problem p = problem_of_sizes(Rule::kGatedDelta, Series::kProduction, 64, 64, 2);
-  EXPECT_TRUE(is_implemented(p, device.limits));
-  p.pass = Pass::kBackward;
-  EXPECT_FALSE(is_implemented(p, device.limits));
-  EXPECT_THROW(choose_variant(p, device.limits, "device"), Error);
-  p.pass = Pass::kForward;
-  p.form = Form::kChunked;
-  EXPECT_FALSE(is_implemented(p, device.limits));
+  device.limits.subgroup_shuffle = true;
+  for (bool packed : {false, true}) {
+    Problem p = problem_of_sizes(Rule::kGatedDelta, Series::kProduction, 128, 128, 8, Pass::kBackward);
+    p.form = Form::kRecurrent;
+    p.seq_len = 2500;
+    p.packed = packed;
+    p.sequences = packed ? 7 : 1;
+    LaunchBounds bounds;
+    bounds.buffer_bytes = std::size_t(1) << 25;
+    const Dispatches dispatches =
+        dispatches_of(p, choose_variant(p, device.limits, "device"), device, bounds);
+    for (const Scratch& scratch : dispatches.scratch) {
+      if (scratch.name == "states" || scratch.name == "gradients") {
+        EXPECT_LE(scratch.bytes, bounds.buffer_bytes);
+      }
+    }
+    std::uint32_t forward_end = 0, backward_begin = 0;
+    for (const Dispatch& dispatch : dispatches.list) {
+      const std::uint32_t begin = dispatch.push_constants.at("token_begin");
+      const std::uint32_t end = dispatch.push_constants.at("token_end");
+      EXPECT_EQ(begin % 16, 0u);
+      if (dispatch.push_constants.at("chunk_slots") == 0) {
+        EXPECT_EQ(begin, forward_end);
+        forward_end = end;
+      } else if (dispatch.kernel.find(".states") != std::string::npos) {
+        EXPECT_EQ(end, backward_begin == 0 ? p.seq_len : backward_begin);
+        backward_begin = begin;
+        EXPECT_EQ(dispatch.aliases.at("initial"), begin == 0 ? "h0" : "boundaries");
+      } else {
+        EXPECT_EQ(begin, backward_begin);
+      }
+    }
+    EXPECT_GT(forward_end, 0u) << "one stretch only";
+    EXPECT_EQ(backward_begin, 0u);
+  }
+}
+
+TEST(VulkanTable, BackwardNeedsAThreadAChannel) {
+  DeviceLimits limits = all_limits().back();
+  limits.max_workgroup_size = 128;
+  Problem p = problem_of_sizes(Rule::kGla, Series::kProduction, 128, 64, 2, Pass::kBackward);
+  p.form = Form::kRecurrent;
+  EXPECT_NO_THROW(choose_variant(p, limits, "device"));
+  p.key_dim = 256;
+  try {
+    choose_variant(p, limits, "device");
+    FAIL() << "a workgroup of 256";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kRefused);
+    EXPECT_NE(std::string(error.what()).find("needs workgroups of K = 256, has 128"), std::string::npos)
+        << error.what();
+  }
 }
 
 TEST(VulkanTable, NaiveIsRefusedInNumbers) {
