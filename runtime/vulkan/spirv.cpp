@@ -96,9 +96,20 @@ std::optional<std::uint32_t> evaluate(std::uint32_t op, std::span<const std::uin
   }
 }
 
+std::map<std::string, std::vector<std::uint32_t>>& replacements() {
+  static std::map<std::string, std::vector<std::uint32_t>> modules;
+  return modules;
+}
+
 }  // namespace
 
+void replace_modules(std::map<std::string, std::vector<std::uint32_t>> modules) {
+  replacements() = std::move(modules);
+}
+
 std::span<const std::uint32_t> find_module(std::string_view name) {
+  if (const auto found = replacements().find(std::string(name)); found != replacements().end())
+    return found->second;
   for (const embedded::File& file : embedded::shaders()) {
     if (file.name == std::string(name) + ".spv")
       return {reinterpret_cast<const std::uint32_t*>(file.bytes.data()), file.bytes.size() / 4};

@@ -31,6 +31,11 @@ inline constexpr std::string_view kWorkgroupSizeConstant = "WORKGROUP_SIZE";
 /// name.
 std::span<const std::uint32_t> find_module(std::string_view name);
 
+/// From now on find_module() gives these in place of the embedded modules of the same names, and no others
+/// that it was told before: shaders that are edited while a program runs. Devices that are open keep the
+/// pipelines that they have. Not while another thread uses a device.
+void replace_modules(std::map<std::string, std::vector<std::uint32_t>> modules);
+
 /// The same module with bfloat16 in the place of float16 (SPV_KHR_bfloat16): in SPIR-V the two types differ
 /// by one operand, so that one GLSL source serves both, and a compiler without GL_EXT_bfloat16 too. The
 /// module may use float16 for cooperative matrices and the memory they are loaded from, not for constants.
