@@ -34,24 +34,25 @@ void count_bytes(const Problem& p, Tiles& t) {
   const std::size_t positions = t.cooperative ? kPositionBytes : 0;
   const std::size_t keys = row_cells(t, chunk, key_dim) * kCellBytes;
   const std::size_t gates = chunk * 4;
-  const bool gated = has_gate(p.rule) && !gla;
 
-  t.prepare_bytes =
-      positions + (t.cooperative ? keys : 0) + 4 * chunk * (chunk + 4) + 4 * chunk * kTile + 2 * gates;
+  t.scores_bytes = positions + (gla ? keys : t.cooperative ? 2 * keys : 0) + (has_gate(p.rule) ? gates : 0);
+  t.prepare_bytes = positions + (t.cooperative ? keys : 0) + 4 * chunk * (chunk + 4) + 2 * gates;
 
-  t.states_bytes =
-      positions + (t.cooperative || gla ? keys : 0) + row_cells(t, chunk, t.states_tile) * kCellBytes;
-  if (delta) t.states_bytes += row_cells(t, std::max(key_dim, chunk), t.states_tile) * kCellBytes + 2 * gates;
+  const std::size_t blocks = chunk / kTile * (t.states_tile / kTile) * row_cells(t, kTile, kTile);
+  t.states_bytes = positions + (t.cooperative || gla ? keys : 0) + blocks * kCellBytes;
+  if (delta)
+    t.states_bytes += std::max(row_cells(t, t.states_tile, key_dim), blocks) * kCellBytes + 2 * gates;
   if (gla) t.states_bytes += 4 * key_dim;
 
   const std::size_t staging = t.cooperative ? std::size_t(t.teams) * kTile * 2 : 0;
-  t.outputs_bytes = positions + std::max(row_cells(t, chunk, chunk), staging) * kCellBytes;
-  if (gla) t.outputs_bytes += keys + gates;
-  if (!gla && t.cooperative) t.outputs_bytes += 2 * keys;
-  if (gated) t.outputs_bytes += gates;
+  t.outputs_bytes = positions + keys + std::max(row_cells(t, chunk, chunk), staging) * kCellBytes;
 }
 
 }  // namespace
+
+std::size_t largest_bytes(const Problem& p, const Tiles& t) {
+  return std::max({t.scores_bytes, has_beta(p.rule) ? t.prepare_bytes : 0, t.states_bytes, t.outputs_bytes});
+}
 
 Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperative) {
   const auto value_dim = static_cast<std::uint32_t>(problem.value_dim);
@@ -76,7 +77,7 @@ Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperat
       t.outputs_tile = tile;
       if (value_dim % tile == 0 && tile / kTile <= t.teams) break;
     }
-    if (fits(t.prepare_bytes) && fits(t.states_bytes) && fits(t.outputs_bytes)) break;
+    if (fits(largest_bytes(problem, t))) break;
   }
   return t;
 }

@@ -22,10 +22,14 @@ struct Tiles {
   std::uint32_t teams = 0;           ///< of a workgroup; each works on one 16 x 16 tile at a time
   std::uint32_t states_tile = 0;     ///< columns of V of a workgroup that carries a state
   std::uint32_t outputs_tile = 0;    ///< columns of V of a workgroup that makes o
-  std::size_t prepare_bytes = 0;     ///< shared memory of each kernel
+  std::size_t scores_bytes = 0;      ///< shared memory of each kernel
+  std::size_t prepare_bytes = 0;
   std::size_t states_bytes = 0;
   std::size_t outputs_bytes = 0;
 };
+
+/// Of the kernels that a problem takes, the most shared memory.
+std::size_t largest_bytes(const Problem& problem, const Tiles& tiles);
 
 /// The largest chunk, and then the largest tiles, that fit the device's shared memory; where none fits, the
 /// smallest there are.

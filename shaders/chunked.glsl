@@ -87,7 +87,10 @@ const uint KEY_STRIDE = KEY_PACKS + 1;
 
 // Where the gates go: γ of every token, cumulated within its chunk, and past a chunk's end γ of its last.
 #if RULE == GLA
-layout(binding = 4) buffer GammaBuffer { float data[]; } gamma;  // [parts, C, K]
+layout(binding = 4) buffer GammaBuffer { vec4 data[]; } gamma;  // [parts, C, K]
+Values gamma_at(uint part, uint row, uint pack) {
+  return VALUES_FROM(gamma.data, (part * CHUNK + row) * KEY_DIM / 4 + pack * PACK / 4);
+}
 #elif RULE != LINEAR
 layout(binding = 4) buffer GammaBuffer { float data[]; } gamma;  // [parts, C]
 #endif

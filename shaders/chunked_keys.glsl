@@ -21,8 +21,8 @@ Rows qk_rows(Chunk chunk, uint head, uint subhead) {
         row_ < rows.count ? cell(buffer_.data[rows.first + row_ * rows.stride + pack_]) : Cell(0); \
   }
 #define ROWS_LEFT(left, tile, rows, row, channel) LOAD_LEFT(left, tile, (row) * KEY_STRIDE + (channel) / PACK, KEY_STRIDE)
-#define ROWS_LEFT_TRANSPOSED(left, tile, rows, channel, row) \
-  LOAD_LEFT_TRANSPOSED(left, tile, (row) * KEY_STRIDE + (channel) / PACK, KEY_STRIDE)
+#define ROWS_RIGHT(right, tile, rows, row, channel) \
+  LOAD_RIGHT(right, tile, (row) * KEY_STRIDE + (channel) / PACK, KEY_STRIDE)
 #define ROWS_RIGHT_TRANSPOSED(right, tile, rows, channel, row) \
   LOAD_RIGHT_TRANSPOSED(right, tile, (row) * KEY_STRIDE + (channel) / PACK, KEY_STRIDE)
 
@@ -34,8 +34,7 @@ uint row_at(Rows rows, uint row) { return rows.first + min(row, rows.count - 1) 
   mat4(widen(tile[row_at(rows, row) + (pack)]), widen(tile[row_at(rows, (row) + 1) + (pack)]),             \
        widen(tile[row_at(rows, (row) + 2) + (pack)]), widen(tile[row_at(rows, (row) + 3) + (pack)]))
 #define ROWS_LEFT(left, tile, rows, row, channel) left = FOUR_TOKENS(tile, rows, (row) + 4 * row4(), (channel) / PACK)
-#define ROWS_LEFT_TRANSPOSED(left, tile, rows, channel, row) \
-  left = transpose(FOUR_TOKENS(tile, rows, row, (channel) / PACK + row4()))
+#define ROWS_RIGHT(right, tile, rows, row, channel) right = FOUR_TOKENS(tile, rows, row, (channel) / PACK + column4())
 #define ROWS_RIGHT_TRANSPOSED(right, tile, rows, channel, row) \
   right = transpose(FOUR_TOKENS(tile, rows, (row) + 4 * column4(), (channel) / PACK))
 

@@ -3,19 +3,19 @@
 // L is made as a matrix product and inverted in float32 in place: first its 16 x 16 blocks on the diagonal, a column an
 // invocation, by substitution; then blocks of twice the size from pairs of them,
 //   (A11 0; L21 A22)  ->  A21 = -A22 (L21 A11)
-// with L21 A11 kept above the diagonal, where the system has only zeros.
+// with L21 A11 kept above the diagonal. What such a block leaves there is not read again.
 //
-// Shared memory: system float [C][C + 4], diagonal float [C][16], gates float [2][C], and where tiles of K are shared,
-// keys Cell [C][K / PACK + 1].
+// Shared memory: system float [C][C + 4], gates float [2][C], and where matrices are cooperative, keys Cell
+// [C][K / PACK + 1].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "chunked.glsl"
 #include "chunked_keys.glsl"
 
-layout(binding = 5) readonly buffer BetaBuffer { float data[]; } beta;          // [B, T, H, E]
-layout(binding = 6) writeonly buffer InverseBuffer { Pack data[]; } inverse;    // [parts, C, C] in tiles
+layout(binding = 5) readonly buffer BetaBuffer { float data[]; } beta;        // [B, T, H, E]
+layout(binding = 6) writeonly buffer InverseBuffer { Pack data[]; } inverse;  // [parts, C, C] in tiles
 
-const uint SYSTEM_STRIDE = CHUNK + 4;
+const uint SYSTEM_STRIDE = CHUNK / 4 + 1;  // quads
 const uint ROW_TILES = CHUNK / TILE;
 
 #if COOPERATIVE
@@ -23,18 +23,21 @@ shared Cell keys[CHUNK * KEY_STRIDE];
 #else
 #define keys k.data
 #endif
-shared vec4 system[CHUNK * SYSTEM_STRIDE / 4];
-shared float diagonal[CHUNK * TILE];
+shared vec4 system[CHUNK * SYSTEM_STRIDE];
 shared float gammas[CHUNK];
 shared float betas[CHUNK];
 
-float system_at(uint row, uint column) {
-  const uint at = row * SYSTEM_STRIDE + column;
-  return system[at / 4][at % 4];
-}
-void set_system(uint row, uint column, float x) {
-  const uint at = row * SYSTEM_STRIDE + column;
-  system[at / 4][at % 4] = x;
+// Row `row` of a product of blocks, four columns from `column`: elements [from, to) of that row times the rows of the
+// right factor from `right` on. `from` and `to` are multiples of four.
+vec4 row_product(uint row, uint left, uint right, uint column, uint from, uint to) {
+  vec4 sum = vec4(0);
+  for (uint m = from; m < to; m += 4) {
+    const vec4 x = system[row * SYSTEM_STRIDE + (left + m) / 4];
+    const uint at = (right + m) * SYSTEM_STRIDE + column / 4;
+    sum += x[0] * system[at] + x[1] * system[at + SYSTEM_STRIDE] + x[2] * system[at + 2 * SYSTEM_STRIDE] +
+           x[3] * system[at + 3 * SYSTEM_STRIDE];
+  }
+  return sum;
 }
 
 void main() {
@@ -68,48 +71,48 @@ void main() {
       const uint i = row + row_of(e), j = column + column_of(e);
       VALUE(products, e) *= j < i ? betas[i] * exp(gammas[i] - gammas[j]) : 0;
     }
-    STORE_FLOATS(products, system, (row * SYSTEM_STRIDE + column) / 4, SYSTEM_STRIDE / 4);
+    STORE_FLOATS(products, system, row * SYSTEM_STRIDE + column / 4, SYSTEM_STRIDE);
   }
   barrier();
 
-  for (uint column = thread; column < CHUNK; column += gl_WorkGroupSize.x) {
-    const uint block = column / TILE * TILE, j = column % TILE;
+  // The workgroup has at least as many invocations as the chunk has columns.
+  const uint block = thread / TILE * TILE, j = thread % TILE;
+  vec4 inverted[TILE / 4];  // the column, by rows
+  if (thread < CHUNK) {
+    for (uint i = 0; i < TILE / 4; ++i) inverted[i] = vec4(0);
     for (uint i = 0; i < TILE; ++i) {
-      float sum = i == j ? 1 : 0;
-      for (uint m = j; m < i; ++m) sum -= system_at(block + i, block + m) * diagonal[(block + m) * TILE + j];
-      diagonal[(block + i) * TILE + j] = sum;
+      float x = i == j ? 1 : 0;
+      for (uint m = 0; m <= i / 4; ++m) x -= dot(system[(block + i) * SYSTEM_STRIDE + block / 4 + m], inverted[m]);
+      inverted[i / 4][i % 4] = x;
     }
   }
   barrier();
-  for (uint i = thread; i < CHUNK * TILE; i += gl_WorkGroupSize.x) {
-    const uint row = i / TILE;
-    set_system(row, row / TILE * TILE + i % TILE, diagonal[i]);
+  if (thread < CHUNK) {
+    for (uint i = 0; i < TILE; ++i) system[(block + i) * SYSTEM_STRIDE + thread / 4][j % 4] = inverted[i / 4][i % 4];
   }
   barrier();
 
   for (uint size = TILE; size < CHUNK; size *= 2) {
-    // Entry (row, column) of the blocks below the diagonal of all pairs; the pair's first row and column is `first`.
-    for (uint i = thread; i < CHUNK / 2 * size; i += gl_WorkGroupSize.x) {
-      const uint first = i / (size * size) * 2 * size, row = i / size % size, column = i % size;
-      float sum = 0;
-      for (uint m = column; m < size; ++m) sum += system_at(first + size + row, first + m) * system_at(first + m, first + column);
-      set_system(first + row, first + size + column, sum);
+    // Four entries of the block below the diagonal of a pair, whose first row and column is `first`.
+    const uint entries = CHUNK / 2 * size / 4;
+    for (uint i = thread; i < entries; i += gl_WorkGroupSize.x) {
+      const uint first = 4 * i / (size * size) * 2 * size, row = 4 * i / size % size, column = 4 * i % size;
+      system[(first + row) * SYSTEM_STRIDE + (first + size + column) / 4] =
+          row_product(first + size + row, first, first, first + column, column / TILE * TILE, size);
     }
     barrier();
-    for (uint i = thread; i < CHUNK / 2 * size; i += gl_WorkGroupSize.x) {
-      const uint first = i / (size * size) * 2 * size, row = i / size % size, column = i % size;
-      float sum = 0;
-      for (uint m = 0; m <= row; ++m)
-        sum -= system_at(first + size + row, first + size + m) * system_at(first + m, first + size + column);
-      set_system(first + size + row, first + column, sum);
+    for (uint i = thread; i < entries; i += gl_WorkGroupSize.x) {
+      const uint first = 4 * i / (size * size) * 2 * size, row = 4 * i / size % size, column = 4 * i % size;
+      system[(first + size + row) * SYSTEM_STRIDE + (first + column) / 4] =
+          -row_product(first + size + row, first + size, first, first + size + column, 0, (row / TILE + 1) * TILE);
     }
     barrier();
   }
 
   for (uint i = thread; i < CHUNK * CHUNK / PACK; i += gl_WorkGroupSize.x) {
-    const uint row = i / (CHUNK / PACK), column = i % (CHUNK / PACK) * PACK;
-    float x[PACK];
-    for (uint j = 0; j < PACK; ++j) x[j] = column + j <= row ? system_at(row, column + j) : 0;
-    inverse.data[part * CHUNK * CHUNK / PACK + tiled(row, column, CHUNK)] = narrow(values_of(x));
+    const uint row = i / (CHUNK / PACK), pack = i % (CHUNK / PACK);
+    if (pack * PACK / TILE <= row / TILE)
+      inverse.data[part * CHUNK * CHUNK / PACK + tiled(row, pack * PACK, CHUNK)] =
+          narrow(VALUES_FROM(system, row * SYSTEM_STRIDE + pack * PACK / 4));
   }
 }

@@ -2,9 +2,11 @@
 // runtime/cpu/chunked_*.cpp, for VALUE_TILE columns of one subhead's state, kept in float32 in tiles of registers:
 //   gated_delta  U = A diag(beta) (V - e^γ ∘ (K S));  others U = V
 //   S <- e^{γ_C} S + K^T (e^{γ_C - γ} ∘ U);  gla  S <- diag(e^{γ_C}) S + (K ∘ e^{γ_C - γ})^T U
+// all of it transposed, so that each product's operands lie along the depth as the product before left them.
 //
-// Shared memory, Cell: keys [C][K / PACK + 1] (gla, and where matrices are cooperative), values [C][VALUE_TILE / PACK + 1],
-// gated_delta second [max(K, C)][VALUE_TILE / PACK + 1]: the state as an operand, then U; float gates.
+// Shared memory, Cell: keys [C][K / PACK + 1] (gla, and where matrices are cooperative); values, a block of
+// [16][16 / PACK + 1] a tile: V, and in the same places what replaces it, transposed; gated_delta second, the larger of
+// [VALUE_TILE][K / PACK + 1], the state as an operand, and as many blocks again, U^T; float gates.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "chunked.glsl"
@@ -16,25 +18,29 @@ layout(binding = 5) readonly buffer BetaBuffer { float data[]; } beta;       // 
 layout(binding = 6) readonly buffer InverseBuffer { Pack data[]; } inverse;  // [parts, C, C] in tiles: A
 layout(binding = 7) readonly buffer H0Buffer { vec4 data[]; } h0;            // [N, H, E, K, V]
 layout(binding = 8) buffer HtBuffer { vec4 data[]; } ht;                     // [N, H, E, K, V]
-layout(binding = 9) writeonly buffer StatesBuffer { Pack data[]; } states;   // [parts, K, V] in tiles
-// In tiles: gated_delta [parts, C, V]; else one for all subheads, [slots, H, C, V]
+layout(binding = 9) writeonly buffer StatesBuffer { Pack data[]; } states;   // [parts, V, K] in tiles: S^T
+// In tiles: gated_delta [parts, V, C]; else one for all subheads, [slots, H, V, C]: U^T
 layout(binding = 10) writeonly buffer CorrectedBuffer { Pack data[]; } corrected;
 
 const uint VALUE_PACKS = VALUE_TILE / PACK;
-const uint VALUE_STRIDE = VALUE_PACKS + 1;
 const uint COLUMN_TILES = VALUE_TILE / TILE;
 const uint KEY_TILES = KEY_DIM / TILE;
 const uint ROW_TILES = CHUNK / TILE;
+const uint BLOCKS = COLUMN_TILES * ROW_TILES;
+const uint BLOCK_LINE = LINE + 1;  // rows begin in different banks
+const uint BLOCK_CELLS = TILE * BLOCK_LINE;
 const uint STATE_TILES = (KEY_TILES * COLUMN_TILES + TEAMS - 1) / TEAMS;  // of a team, at most
+const uint VALUE_TILES = (BLOCKS + TEAMS - 1) / TEAMS;
 
 #if COOPERATIVE || RULE == GLA
 shared Cell keys[CHUNK * KEY_STRIDE];
 #else
 #define keys k.data
 #endif
-shared Cell values[CHUNK * VALUE_STRIDE];
+shared Cell values[BLOCKS * BLOCK_CELLS];
 #if RULE == GATED_DELTA
-shared Cell second[(KEY_DIM > CHUNK ? KEY_DIM : CHUNK) * VALUE_STRIDE];
+shared Cell second[VALUE_TILE * KEY_STRIDE > BLOCKS * BLOCK_CELLS ? VALUE_TILE * KEY_STRIDE : BLOCKS * BLOCK_CELLS];
+shared float gammas[CHUNK];
 shared float betas[CHUNK];
 #define OPERAND second
 #else
@@ -42,9 +48,10 @@ shared float betas[CHUNK];
 #endif
 #if RULE == GLA
 shared float whole[KEY_DIM];  // e^{γ_C}
-#elif RULE != LINEAR
-shared float gammas[CHUNK];
 #endif
+
+// Where the block of these columns and tokens has this column (or where V is not yet replaced, token).
+uint block_at(uint column, uint token) { return (column / TILE * ROW_TILES + token / TILE) * BLOCK_CELLS + token % TILE / PACK; }
 
 void main() {
   const uint thread = thread_index(), team = team_index();
@@ -69,16 +76,16 @@ void main() {
 
   find_positions();
   const uint state = ((sequence * heads + head) * expansion + subhead) * KEY_DIM * value_dim;
-  Sum s[STATE_TILES];
+  Sum s[STATE_TILES];  // of S^T: columns of V, channels
   for (uint n = 0; n < STATE_TILES; ++n) {
     const uint tile = team + n * TEAMS;
     s[n] = EMPTY;
     const uint at = (state + tile % KEY_TILES * TILE * value_dim + first_column + tile / KEY_TILES * TILE) / 4;
     if (tile < KEY_TILES * COLUMN_TILES) {
       if (index > 0) {
-        LOAD_FLOATS(s[n], ht.data, at, value_dim / 4);
+        LOAD_FLOATS_TRANSPOSED(s[n], ht.data, at, value_dim / 4);
       } else if (has_initial != 0) {
-        LOAD_FLOATS(s[n], h0.data, at, value_dim / 4);
+        LOAD_FLOATS_TRANSPOSED(s[n], h0.data, at, value_dim / 4);
       }
     }
   }
@@ -95,37 +102,20 @@ void main() {
 #if RULE == GLA
     for (uint i = thread; i < CHUNK * KEY_PACKS; i += gl_WorkGroupSize.x) {
       const uint row = i / KEY_PACKS, pack = i % KEY_PACKS;
-      const uint decay = part * CHUNK * KEY_DIM + pack * PACK;
-      float factors[PACK];
-      for (uint j = 0; j < PACK; ++j)
-        factors[j] = exp(gamma.data[decay + (CHUNK - 1) * KEY_DIM + j] - gamma.data[decay + row * KEY_DIM + j]);
-      keys[row * KEY_STRIDE + pack] = row < rows.count ? cell(product(widen(k.data[rows.first + row * rows.stride + pack]),
-                                                                      values_of(factors)))
-                                                       : Cell(0);
+      const Values to_end = exponentials(difference(gamma_at(part, CHUNK - 1, pack), gamma_at(part, row, pack)));
+      keys[row * KEY_STRIDE + pack] =
+          row < rows.count ? cell(product(widen(k.data[rows.first + row * rows.stride + pack]), to_end)) : Cell(0);
     }
     for (uint i = thread; i < KEY_DIM; i += gl_WorkGroupSize.x)
-      whole[i] = exp(gamma.data[(part * CHUNK + CHUNK - 1) * KEY_DIM + i]);
+      whole[i] = exp(gamma.data[((part * CHUNK + CHUNK - 1) * KEY_DIM + i) / 4][i % 4]);
 #else
     STAGE_ROWS(keys, k, rows)
 #endif
     for (uint i = thread; i < CHUNK * VALUE_PACKS; i += gl_WorkGroupSize.x) {
       const uint row = i / VALUE_PACKS, pack = i % VALUE_PACKS;
       const uint from = ((chunk.begin + row) * heads + head) * value_packs + first_column / PACK + pack;
-      const uint to = row * VALUE_STRIDE + pack;
-      const bool inside = row < chunk.tokens;
-#if RULE == GATED_DELTA
-      values[to] = inside ? cell(v.data[from]) : Cell(0);
-#else
-      const Pack value = inside ? v.data[from] : Pack(0);
-      if (subhead == 0)
-        corrected.data[(chunk.slot * heads + head) * CHUNK * value_packs + tiled(row, first_column + pack * PACK, value_dim)] =
-            value;
-#if RULE == SSD
-      values[to] = cell(scaled(widen(value), exp(last - gamma.data[part * CHUNK + row])));
-#else
-      values[to] = cell(value);
-#endif
-#endif
+      values[(pack / LINE * ROW_TILES + row / TILE) * BLOCK_CELLS + row % TILE * BLOCK_LINE + pack % LINE] =
+          row < chunk.tokens ? cell(v.data[from]) : Cell(0);
     }
 #if RULE == GATED_DELTA
     for (uint i = thread; i < CHUNK; i += gl_WorkGroupSize.x) {
@@ -137,74 +127,92 @@ void main() {
       const uint tile = team + n * TEAMS;
       const uint channel = tile % KEY_TILES * TILE, column = tile / KEY_TILES * TILE;
       if (tile < KEY_TILES * COLUMN_TILES) {
-        STORE_PACKS(s[n], states.data, part * KEY_DIM * value_packs + tiled(channel, first_column + column, value_dim), LINE);
+        STORE_PACKS(s[n], states.data, part * KEY_PACKS * value_dim + tiled(first_column + column, channel, KEY_DIM), LINE);
 #if RULE == GATED_DELTA
-        STORE_CELLS(s[n], second, channel * VALUE_STRIDE + column / PACK, VALUE_STRIDE);
+        STORE_CELLS(s[n], second, column * KEY_STRIDE + channel / PACK, KEY_STRIDE);
 #endif
       }
     }
     barrier();
 
+    // What the keys write, transposed, each tile in the place of its V.
+    Sum written[VALUE_TILES];
+    for (uint n = 0; n < VALUE_TILES; ++n) {
+      const uint tile = team + n * TEAMS;
+      const uint column = tile / ROW_TILES * TILE, token = tile % ROW_TILES * TILE;
+      if (tile >= BLOCKS) continue;
+      LOAD_CELLS_TRANSPOSED(written[n], values, tile * BLOCK_CELLS, BLOCK_LINE);
 #if RULE == GATED_DELTA
-    for (uint tile = team; tile < ROW_TILES * COLUMN_TILES; tile += TEAMS) {
-      const uint row = tile / COLUMN_TILES * TILE, column = tile % COLUMN_TILES * TILE;
       Sum recalled = EMPTY;
       for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {
         Left left;
         Right right;
-        ROWS_LEFT(left, keys, rows, row, channel);
-        LOAD_RIGHT(right, second, channel * VALUE_STRIDE + column / PACK, VALUE_STRIDE);
+        LOAD_LEFT(left, second, column * KEY_STRIDE + channel / PACK, KEY_STRIDE);
+        ROWS_RIGHT_TRANSPOSED(right, keys, rows, channel, token);
         MULTIPLY_ADD(recalled, left, right);
       }
-      Sum value;
-      LOAD_CELLS(value, values, row * VALUE_STRIDE + column / PACK, VALUE_STRIDE);
       for (uint e = 0; e < ELEMENTS; ++e) {
-        const uint i = row + row_of(e);
-        VALUE(value, e) = betas[i] * (VALUE(value, e) - exp(gammas[i]) * VALUE(recalled, e));
+        const uint i = token + column_of(e);
+        VALUE(written[n], e) = betas[i] * (VALUE(written[n], e) - exp(gammas[i]) * VALUE(recalled, e));
       }
-      STORE_CELLS(value, values, row * VALUE_STRIDE + column / PACK, VALUE_STRIDE);
+#else
+      if (subhead == 0)
+        STORE_PACKS(written[n], corrected.data,
+                    (chunk.slot * heads + head) * CHUNK * value_packs + tiled(first_column + column, token, CHUNK), LINE);
+#if RULE == SSD
+      for (uint e = 0; e < ELEMENTS; ++e)
+        VALUE(written[n], e) *= exp(last - gamma.data[part * CHUNK + token + column_of(e)]);
+#endif
+#endif
     }
     barrier();
-    for (uint tile = team; tile < ROW_TILES * COLUMN_TILES; tile += TEAMS) {
-      const uint row = tile / COLUMN_TILES * TILE, column = tile % COLUMN_TILES * TILE;
+    for (uint n = 0; n < VALUE_TILES; ++n) {
+      const uint tile = team + n * TEAMS;
+      if (tile < BLOCKS) STORE_CELLS(written[n], values, tile * BLOCK_CELLS, BLOCK_LINE);
+    }
+    barrier();
+
+#if RULE == GATED_DELTA
+    for (uint tile = team; tile < BLOCKS; tile += TEAMS) {
+      const uint column = tile / ROW_TILES * TILE, row = tile % ROW_TILES * TILE;
       Sum u = EMPTY;
       for (uint token = 0; token < row + TILE; token += DEPTH) {
         Left left;
         Right right;
-        LOAD_LEFT(left, inverse.data, part * CHUNK * CHUNK / PACK + tiled(row, token, CHUNK), LINE);
-        LOAD_RIGHT(right, values, token * VALUE_STRIDE + column / PACK, VALUE_STRIDE);
+        LOAD_LEFT(left, values, block_at(column, token), BLOCK_LINE);
+        LOAD_RIGHT_TRANSPOSED(right, inverse.data, part * CHUNK * CHUNK / PACK + tiled(row, token, CHUNK), LINE);
         MULTIPLY_ADD(u, left, right);
       }
-      STORE_PACKS(u, corrected.data, part * CHUNK * value_packs + tiled(row, first_column + column, value_dim), LINE);
-      for (uint e = 0; e < ELEMENTS; ++e) VALUE(u, e) *= exp(last - gammas[row + row_of(e)]);
-      STORE_CELLS(u, second, row * VALUE_STRIDE + column / PACK, VALUE_STRIDE);
+      STORE_PACKS(u, corrected.data, part * CHUNK * value_packs + tiled(first_column + column, row, CHUNK), LINE);
+      for (uint e = 0; e < ELEMENTS; ++e) VALUE(u, e) *= exp(last - gammas[row + column_of(e)]);
+      STORE_CELLS(u, second, tile * BLOCK_CELLS, BLOCK_LINE);
     }
     barrier();
 #endif
 
     for (uint n = 0; n < STATE_TILES; ++n) {
-      const uint channel = (team + n * TEAMS) % KEY_TILES * TILE;
 #if RULE == GLA
-      for (uint e = 0; e < ELEMENTS; ++e) VALUE(s[n], e) *= whole[channel + row_of(e)];
+      const uint channel = (team + n * TEAMS) % KEY_TILES * TILE;
+      for (uint e = 0; e < ELEMENTS; ++e) VALUE(s[n], e) *= whole[channel + column_of(e)];
 #elif RULE != LINEAR
       s[n] *= exp(last);
 #endif
     }
     for (uint token = 0; token < steps(CHUNK); token += DEPTH) {
-      Left left;
+      Right right;
       for (uint n = 0; n < STATE_TILES; ++n) {
         const uint tile = team + n * TEAMS;
         const uint channel = tile % KEY_TILES * TILE, column = tile / KEY_TILES * TILE;
         if (tile >= KEY_TILES * COLUMN_TILES) continue;
         if (n == 0 || TEAMS % KEY_TILES != 0) {
 #if RULE == GLA
-          LOAD_LEFT_TRANSPOSED(left, keys, token * KEY_STRIDE + channel / PACK, KEY_STRIDE);
+          LOAD_RIGHT(right, keys, token * KEY_STRIDE + channel / PACK, KEY_STRIDE);
 #else
-          ROWS_LEFT_TRANSPOSED(left, keys, rows, channel, token);
+          ROWS_RIGHT(right, keys, rows, token, channel);
 #endif
         }
-        Right right;
-        LOAD_RIGHT(right, OPERAND, token * VALUE_STRIDE + column / PACK, VALUE_STRIDE);
+        Left left;
+        LOAD_LEFT(left, OPERAND, block_at(column, token), BLOCK_LINE);
         MULTIPLY_ADD(s[n], left, right);
       }
     }
@@ -213,6 +221,6 @@ void main() {
   for (uint n = 0; n < STATE_TILES; ++n) {
     const uint tile = team + n * TEAMS;
     const uint at = (state + tile % KEY_TILES * TILE * value_dim + first_column + tile / KEY_TILES * TILE) / 4;
-    if (tile < KEY_TILES * COLUMN_TILES) STORE_FLOATS(s[n], ht.data, at, value_dim / 4);
+    if (tile < KEY_TILES * COLUMN_TILES) STORE_FLOATS_TRANSPOSED(s[n], ht.data, at, value_dim / 4);
   }
 }

@@ -3,7 +3,7 @@
 //   COOPERATIVE 1  a team is a subgroup and the tile a cooperative matrix: 16-bit operands, subgroups that are whole
 //
 // Operands lie in memory as rows of packs, PACK elements of one row. A pack in a buffer has the type Pack, one in
-// shared memory the type Cell, and a pack's elements in float32 are Values. Strides and positions count packs.
+// shared memory the type Cell, and a pack's elements in float32 are Values (VALUES_FROM an array of quads of float32). Strides and positions count packs.
 // GLSL passes no arrays of memory by reference: what loads and stores is a macro, `memory` its array.
 #include "elements.glsl"
 
@@ -30,7 +30,9 @@ Cell cell(Values x) { return narrow(x); }
 Cell cell(Pack x) { return x; }
 Values scaled(Values x, float factor) { return Values(x.low * factor, x.high * factor); }
 Values product(Values x, Values y) { return Values(x.low * y.low, x.high * y.high); }
-Values values_of(float x[PACK]) { return Values(vec4(x[0], x[1], x[2], x[3]), vec4(x[4], x[5], x[6], x[7])); }
+Values difference(Values x, Values y) { return Values(x.low - y.low, x.high - y.high); }
+Values exponentials(Values x) { return Values(exp(x.low), exp(x.high)); }
+#define VALUES_FROM(quads, at) Values(quads[at], quads[(at) + 1])
 float dot_of(Values x, Values y) { return dot(x.low, y.low) + dot(x.high, y.high); }
 
 #define Sum coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>
@@ -39,25 +41,32 @@ float dot_of(Values x, Values y) { return dot(x.low, y.low) + dot(x.high, y.high
 #define Right coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB>
 const uint LINE = 2;  // packs in a row of a tile
 
+// Drivers may truncate in a conversion to bfloat16: it is given values that need no rounding.
+Narrowed narrow(Sum x) {
+  if (BFLOAT16)
+    for (uint i = 0; i < x.length(); ++i) x[i] = uintBitsToFloat(bfloat16_bits(x[i]) << 16);
+  return Narrowed(x);
+}
+
 #define LOAD_LEFT(left, memory, at, stride) coopMatLoad(left, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
-#define LOAD_LEFT_TRANSPOSED(left, memory, at, stride) \
-  coopMatLoad(left, memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor)
 #define LOAD_RIGHT(right, memory, at, stride) coopMatLoad(right, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
 #define LOAD_RIGHT_TRANSPOSED(right, memory, at, stride) \
   coopMatLoad(right, memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor)
 #define MULTIPLY_ADD(sum, left, right) sum = coopMatMulAdd(left, right, sum)
 
-#define LOAD_FLOATS(sum, memory, at, stride) coopMatLoad(sum, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
+#define LOAD_FLOATS_TRANSPOSED(sum, memory, at, stride) \
+  coopMatLoad(sum, memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor)
 #define STORE_FLOATS(sum, memory, at, stride) coopMatStore(sum, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
-#define LOAD_PACKS(sum, memory, at, stride)                                      \
-  {                                                                              \
-    Narrowed narrowed;                                                           \
-    coopMatLoad(narrowed, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor); \
-    sum = Sum(narrowed);                                                         \
+#define STORE_FLOATS_TRANSPOSED(sum, memory, at, stride) \
+  coopMatStore(sum, memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor)
+#define LOAD_CELLS_TRANSPOSED(sum, memory, at, stride)                                \
+  {                                                                                   \
+    Narrowed narrowed;                                                                \
+    coopMatLoad(narrowed, memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor); \
+    sum = Sum(narrowed);                                                              \
   }
 #define STORE_PACKS(sum, memory, at, stride) \
-  coopMatStore(Narrowed(sum), memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
-#define LOAD_CELLS LOAD_PACKS
+  coopMatStore(narrow(sum), memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
 #define STORE_CELLS STORE_PACKS
 // The first `count` rows only; `staging` is shared memory for it, STAGING packs of Cell.
 const uint STAGING = TEAMS * TILE * LINE;
@@ -108,7 +117,9 @@ Cell cell(Pack x) { return widen(x); }
 #endif
 Values scaled(Values x, float factor) { return x * factor; }
 Values product(Values x, Values y) { return x * y; }
-Values values_of(float x[PACK]) { return vec4(x[0], x[1], x[2], x[3]); }
+Values difference(Values x, Values y) { return x - y; }
+Values exponentials(Values x) { return exp(x); }
+#define VALUES_FROM(quads, at) quads[at]
 float dot_of(Values x, Values y) { return dot(x, y); }
 
 #define Sum mat4    // [i]: row i of the invocation's four
@@ -125,18 +136,19 @@ uint column4() { return gl_LocalInvocationIndex % 4; }       // which four colum
   mat4(widen(memory[at]), widen(memory[(at) + (stride)]), widen(memory[(at) + 2 * (stride)]), \
        widen(memory[(at) + 3 * (stride)]))
 #define LOAD_LEFT(left, memory, at, stride) left = FOUR_ROWS(memory, (at) + 4 * row4() * (stride), stride)
-#define LOAD_LEFT_TRANSPOSED(left, memory, at, stride) left = transpose(FOUR_ROWS(memory, (at) + row4(), stride))
 #define LOAD_RIGHT(right, memory, at, stride) right = FOUR_ROWS(memory, (at) + column4(), stride)
 #define LOAD_RIGHT_TRANSPOSED(right, memory, at, stride) \
   right = transpose(FOUR_ROWS(memory, (at) + 4 * column4() * (stride), stride))
 #define MULTIPLY_ADD(sum, left, right) sum += right * left
 
-#define LOAD_CELLS(sum, memory, at, stride) sum = FOUR_ROWS(memory, (at) + 4 * row4() * (stride) + column4(), stride)
-#define LOAD_FLOATS LOAD_CELLS
-#define LOAD_PACKS LOAD_CELLS
+#define LOAD_CELLS_TRANSPOSED(sum, memory, at, stride) \
+  sum = transpose(FOUR_ROWS(memory, (at) + 4 * column4() * (stride) + row4(), stride))
+#define LOAD_FLOATS_TRANSPOSED LOAD_CELLS_TRANSPOSED
 #define STORE_CELLS(sum, memory, at, stride) \
   for (uint i_ = 0; i_ < 4; ++i_) memory[(at) + (4 * row4() + i_) * (stride) + column4()] = sum[i_]
 #define STORE_FLOATS STORE_CELLS
+#define STORE_FLOATS_TRANSPOSED(sum, memory, at, stride) \
+  for (uint i_ = 0; i_ < 4; ++i_) memory[(at) + (4 * column4() + i_) * (stride) + row4()] = transpose(sum)[i_]
 #define STORE_PACKS(sum, memory, at, stride) \
   for (uint i_ = 0; i_ < 4; ++i_) memory[(at) + (4 * row4() + i_) * (stride) + column4()] = narrow(sum[i_])
 
@@ -155,7 +167,8 @@ uint column_of(uint element) { return 4 * column4() + element % 4; }
 #endif
 
 // A matrix of `columns` columns in tiles, each a run of memory of its own: what the kernels leave for each other.
-// Such a tile is loaded without shared memory, each fetched sector used whole.
+// Such a tile is loaded without shared memory, each fetched sector used whole. Left operands are best in rows of the
+// depth, right operands in columns of it (LOAD_RIGHT_TRANSPOSED): matrix units take neighbours in depth together.
 uint tiled(uint row, uint column, uint columns) {
   return (row / TILE * (columns / TILE) + column / TILE) * (TILE * LINE) + row % TILE * LINE + column % TILE / PACK;
 }

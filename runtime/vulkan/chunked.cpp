@@ -24,8 +24,8 @@ std::int64_t ceil_div(std::int64_t x, std::int64_t by) {
 
 /// What a problem leaves between its kernels, bytes a slot (chunked.glsl).
 struct SlotBytes {
-  std::size_t gamma = 0, inverse = 0, states = 0, corrected = 0;
-  std::size_t largest() const { return std::max({gamma, inverse, states, corrected}); }
+  std::size_t gamma = 0, scores = 0, inverse = 0, states = 0, corrected = 0;
+  std::size_t largest() const { return std::max({gamma, scores, inverse, states, corrected}); }
 };
 
 SlotBytes slot_bytes(const Problem& p, const Tiles& tiles) {
@@ -34,7 +34,8 @@ SlotBytes slot_bytes(const Problem& p, const Tiles& tiles) {
   const auto key_dim = static_cast<std::size_t>(p.key_dim), value_dim = static_cast<std::size_t>(p.value_dim);
   SlotBytes bytes;
   if (has_gate(p.rule)) bytes.gamma = parts * chunk * 4 * (gate_per_channel(p.rule) ? key_dim : 1);
-  if (has_beta(p.rule)) bytes.inverse = parts * chunk * chunk * element;
+  bytes.scores = parts * chunk * chunk * element;
+  if (has_beta(p.rule)) bytes.inverse = bytes.scores;
   bytes.states = parts * key_dim * value_dim * element;
   bytes.corrected =
       (has_beta(p.rule) ? parts : static_cast<std::size_t>(p.heads)) * chunk * value_dim * element;
@@ -49,18 +50,18 @@ struct LoopCount {
 
 LoopCount loops_of(const Problem& p, const Tiles& t) {
   const std::int64_t pack = t.cooperative ? 8 : 4, depth = t.cooperative ? 16 : 4;
-  const std::int64_t stage = ceil_div(t.chunk * p.key_dim / pack, t.workgroup_size) * (2 * pack + 2);
   const std::int64_t elements = 32;  // of a tile, in and out
   const std::int64_t product = (p.key_dim + t.chunk) / depth;
-  const std::int64_t states_tiles = ceil_div(p.key_dim / kTile * (t.states_tile / kTile), t.teams);
-  const std::int64_t row_tiles = ceil_div(t.chunk / kTile * (t.states_tile / kTile), t.teams);
-  const std::int64_t score_tiles = ceil_div(std::int64_t(t.chunk / kTile) * (t.chunk / kTile), t.teams);
-  const std::int64_t levels = gate_per_channel(p.rule) ? std::bit_width(t.chunk) + 1 : 1;
+  const std::int64_t row_tiles = t.chunk / kTile, states_columns = t.states_tile / kTile;
+  const auto stage = [&](std::int64_t columns) {
+    return ceil_div(t.chunk * columns / pack, t.workgroup_size) + 1;
+  };
+  const std::int64_t states_tiles = ceil_div(p.key_dim / kTile * states_columns, t.teams);
   LoopCount loops;
-  loops.states = stage + t.chunk + (states_tiles + 1) * (t.chunk / depth + 3 * elements) +
-                 2 * row_tiles * (product + 2 * elements);
-  loops.outputs = levels * (stage + score_tiles * (product + elements)) + p.key_dim / pack +
-                  (t.chunk / kTile + 1) * (product + elements);
+  loops.states = stage(p.key_dim) + stage(t.states_tile) + 4 +
+                 (states_tiles + 1) * (t.chunk / depth + 2 * elements) +
+                 2 * ceil_div(row_tiles * states_columns, t.teams) * (product + 2 * elements);
+  loops.outputs = stage(p.key_dim) + stage(t.chunk) + (row_tiles + 1) * product;
   return loops;
 }
 
@@ -97,6 +98,7 @@ Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& dev
   const auto count = static_cast<std::size_t>(step);
   Dispatches out;
   out.scratch = {{"gamma", bytes.gamma * count},
+                 {"scores", bytes.scores * count},
                  {"inverse", bytes.inverse * count},
                  {"states", bytes.states * count},
                  {"corrected", bytes.corrected * count}};
@@ -133,8 +135,11 @@ Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& dev
     if (has_gate(p.rule)) {
       const std::int64_t gates = parts * (gate_per_channel(p.rule) ? p.key_dim : 1);
       Dispatch& gates_of_slots = add("gates", {word(ceil_div(gates, tiles.workgroup_size)), here, 1}, 0);
-      gates_of_slots.pipeline.module = module_name("chunked_gates", p);  // one for both kinds of products
+      // It makes no products: one module for both kinds.
+      gates_of_slots.pipeline.module = module_name("chunked_gates", p);
+      gates_of_slots.pipeline.bfloat16 = false;
     }
+    add("scores", {here, parts, 1}, tiles.scores_bytes);
     if (has_beta(p.rule)) add("prepare", {here, parts, 1}, tiles.prepare_bytes);
     add("states", {value_dim / tiles.states_tile, parts, word(p.sequences)}, tiles.states_bytes)
         .pipeline.constants["VALUE_TILE"] = tiles.states_tile;

@@ -6,6 +6,8 @@
 #include <statescope/error.h>
 
 #include "runtime/check/cases.h"
+#include "runtime/vulkan/kernels.h"
+#include "runtime/vulkan/spirv.h"
 #include "runtime/vulkan_chunked.h"
 #include "tests/vulkan/vulkan_fixture.h"
 
@@ -50,6 +52,67 @@ TEST_P(VulkanChunked, AgreesWithTheReference) {
   EXPECT_GT(ran, 4);
   RecordProperty("cases", ran);
   RecordProperty("worst_error_over_tolerance", std::to_string(worst));
+}
+
+/// Whether the shader compiler of this build knew cooperative matrices.
+bool built_with_matrices() {
+  try {
+    return !vulkan::find_module("chunked_states.linear.16.matrix").empty();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+/// Devices with and without cooperative matrices, from the smallest shared memory that the specification
+/// allows.
+std::vector<DeviceInfo> imagined_devices() {
+  std::vector<DeviceInfo> out;
+  for (bool matrices : {false, true}) {
+    if (matrices && !built_with_matrices()) continue;
+    for (std::uint32_t workgroup : {128u, 256u, 1024u})
+      for (std::size_t shared : {16384u, 32768u, 49152u, 65536u}) {
+        DeviceInfo device;
+        device.limits.api = Api::kVulkan;
+        device.limits.shared_memory_per_workgroup = shared;
+        device.limits.max_workgroup_size = workgroup;
+        device.limits.cooperative_matrix_f16 = device.limits.cooperative_matrix_bf16 = matrices;
+        out.push_back(device);
+      }
+  }
+  return out;
+}
+
+TEST(VulkanChunkedTable, SharedMemoryIsWhatTheShadersDeclare) {
+  int compared = 0, by_matrices = 0;
+  for (const DeviceInfo& device : imagined_devices())
+    for (Rule rule : kRules)
+      for (DType dtype : kRunTypes)
+        for (std::int64_t key_dim : {16, 48, 64, 128, 256})
+          for (std::int64_t value_dim : {16, 48, 128, 256}) {
+            Problem p;
+            p.rule = rule;
+            p.dtype = dtype;
+            p.form = Form::kChunked;
+            p.seq_len = 100;
+            p.key_dim = key_dim;
+            p.value_dim = value_dim;
+            Choice choice{};
+            try {
+              choice = choose_variant(p, device.limits, "device");
+            } catch (const Error& error) {
+              EXPECT_EQ(error.kind(), ErrorKind::kRefused) << error.what();
+              EXPECT_LT(device.limits.shared_memory_per_workgroup, 32768u) << describe(p);
+              continue;
+            }
+            for (const vulkan::Dispatch& dispatch : vulkan::dispatches_of(p, choice, device).list) {
+              ASSERT_EQ(vulkan::shared_memory_bytes(dispatch.pipeline), dispatch.shared_memory_bytes)
+                  << dispatch.kernel << " " << describe(p);
+              ++compared;
+              by_matrices += dispatch.pipeline.module.ends_with(".matrix");
+            }
+          }
+  EXPECT_GT(compared, 1000);
+  EXPECT_TRUE(!built_with_matrices() || by_matrices > 200);
 }
 
 std::vector<Combination> combinations() {
