@@ -20,7 +20,9 @@ struct Shortcut {
 constexpr Shortcut kShortcuts[] = {{"← →", "E one down, one up"},
                                    {"Shift ← →", "halve or double E"},
                                    {"Home, End", "E = 1, E = 32"},
-                                   {"Ctrl 1, Ctrl 2", "Explore, Tour"},
+                                   {"Ctrl 1 … 4", "Explore, Profile, State, Tour"},
+                                   {"↑ ↓", "the kernel above, below (Profile)"},
+                                   {"Ctrl R", "profile, or record states"},
                                    {"Page Up, Page Down", "step of the tour"},
                                    {"Ctrl D", "dark or light"},
                                    {"Ctrl + − 0", "larger, smaller, the display's scale"},
@@ -69,6 +71,25 @@ void App::reload_fonts() {
   theme.dark = settings.dark;
   load_fonts(theme);
   apply_theme(theme);
+}
+
+void App::run() {
+  if (settings.view == "profile") profile.run_asked = true;
+  if (settings.view == "state") states.run_asked = true;
+}
+
+void App::drop(const std::vector<std::string>& paths, ImVec2 at) {
+  if (paths.empty()) return;
+  if (is_recording(paths.front())) {
+    settings.view = "state";
+    settings.recordings = paths;
+    return;
+  }
+  const Rect& place = profile.baseline_place;
+  const bool on_baseline = settings.view == "profile" && at.x >= place.x && at.y >= place.y &&
+                           at.x < place.x + place.width && at.y < place.y + place.height;
+  settings.view = "profile";
+  (on_baseline ? settings.baseline : settings.capture) = paths.front();
 }
 
 void App::say(const std::string& line) {
@@ -120,7 +141,22 @@ void App::press(KeyPress press) {
       if (control) settings.view = "explore";
       break;
     case GLFW_KEY_2:
+      if (control) settings.view = "profile";
+      break;
+    case GLFW_KEY_3:
+      if (control) settings.view = "state";
+      break;
+    case GLFW_KEY_4:
       if (control) settings.view = "tour";
+      break;
+    case GLFW_KEY_UP:
+      if (settings.view == "profile") choose_kernel(profile, -1);
+      break;
+    case GLFW_KEY_DOWN:
+      if (settings.view == "profile") choose_kernel(profile, 1);
+      break;
+    case GLFW_KEY_R:
+      if (control) run();
       break;
     case GLFW_KEY_D:
       if (control) settings.dark = !settings.dark;
@@ -175,8 +211,12 @@ void App::top_bar(float width, float height) {
   ImGui::AlignTextToFramePadding();
   text(theme.fonts.bold, p.text, "Statescope");
   ImGui::SameLine(0, theme.px(18));
-  if (tab(theme, "Explore", settings.view == "explore")) settings.view = "explore";
-  ImGui::SameLine(0, theme.px(4));
+  constexpr std::pair<const char*, const char*> kViews[] = {
+      {"Explore", "explore"}, {"Profile", "profile"}, {"State", "state"}};
+  for (const auto& [title, key] : kViews) {
+    if (tab(theme, title, settings.view == key)) settings.view = key;
+    ImGui::SameLine(0, theme.px(4));
+  }
   if (tab(theme, "Tour", settings.view == "tour")) {
     settings.view = "tour";
     settings.tour_step = 0;
@@ -192,12 +232,18 @@ void App::top_bar(float width, float height) {
   if (ImGui::Button("?", {help_width, 0})) shortcuts_asked_ = true;
   shortcuts_popup();
 
+  if (profile.shaders.result().in_use) {
+    ImGui::SameLine(0, theme.px(12));
+    ImGui::AlignTextToFramePadding();
+    text(theme.fonts.small, p.limit, "edited shaders");
+    help_on_hover(theme, "shader");
+  }
   const Worker::State state = session.worker().state();
   const float status_right = right - theme_width - help_width - theme.px(22);
   const float stop_width = theme.px(52);
   const auto status = [&](const std::string& line, ImU32 packed, float to) {
     ImGui::PushFont(theme.fonts.small);
-    const float available = to - theme.px(260);
+    const float available = to - theme.px(400);
     const float text_width = std::min(ImGui::CalcTextSize(line.c_str()).x, available);
     ImGui::PopFont();
     ImGui::SetCursorPos({to - text_width, y + theme.px(5)});
@@ -243,8 +289,13 @@ void App::frame() {
       session.problem_for(settings, first),
       first,
       touring ? tour_steps()[static_cast<std::size_t>(settings.tour_step)].panel : std::string_view()};
+  for (const std::string& line : session.take_notes()) say(line);
   const Rect rect{margin, bar, size.x - 2 * margin, size.y - bar - margin};
-  if (touring) {
+  if (settings.view == "profile") {
+    profile_view(view, profile, rect);
+  } else if (settings.view == "state") {
+    state_view(view, states, rect);
+  } else if (touring) {
     explore_view(view, rect, [&](Rect side) { tour_card(view, side); });
   } else {
     explore_view(view, rect);

@@ -5,8 +5,10 @@
 #include <functional>
 #include <string>
 
+#include "app/gui/profile.h"
 #include "app/gui/session.h"
 #include "app/gui/settings.h"
+#include "app/gui/state_view.h"
 #include "app/gui/theme.h"
 
 namespace statescope::gui {
@@ -25,15 +27,21 @@ class App {
   /// Builds one frame, between ImGui::NewFrame() and ImGui::Render().
   void frame();
   void press(KeyPress key);
+  /// Starts what the view measures when asked: a profile, a recording of states.
+  void run();
   /// True when the fonts must be loaded and uploaded again before the next frame.
   bool scale_changed() const;
   void reload_fonts();
 
   Settings settings;
   Theme theme;
-  Session session;
+  ProfileUi profile;
+  StateUi states;
+  Session session;  ///< after what its worker writes to: its thread ends first
   bool quit = false;
   bool screenshot = false;  ///< asked for; who draws resets it
+  /// Opens files that were dropped on the window: a capture, a recording of states.
+  void drop(const std::vector<std::string>& paths, ImVec2 at);
   /// One line at the bottom for some seconds.
   void say(const std::string& line);
 

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
+
+#include "app/gui/path_field.h"
 
 namespace statescope::gui {
 namespace {
@@ -148,20 +149,6 @@ void limits_control(const View& view) {
   ImGui::EndCombo();
 }
 
-/// Text that takes effect with Enter, or when the field is left.
-struct PathField {
-  char typed[1024] = "";
-  bool active = false;
-};
-
-void path_field(const char* id, const char* hint, PathField& field, std::string& value) {
-  if (!field.active && value.size() < sizeof field.typed) std::strcpy(field.typed, value.c_str());
-  ImGui::SetNextItemWidth(-1);
-  ImGui::InputTextWithHint(id, hint, field.typed, sizeof field.typed);
-  field.active = ImGui::IsItemActive();
-  if (ImGui::IsItemDeactivatedAfterEdit()) value = field.typed;
-}
-
 void key_controls(const View& view) {
   const Theme& theme = view.theme;
   Settings& s = view.settings;
@@ -179,11 +166,11 @@ void key_controls(const View& view) {
   number_combo(theme, "##pairs", kPairChoices, s.pairs, 64, -1);
   if (s.pairs == 0) s.pairs = 64;
   static PathField file, words;
-  path_field("##file", "file with k, or folder", file, s.keys_file);
+  path_field(theme, "##file", "file with k, or folder", file, s.keys_file, "safetensors");
   help_on_hover(theme, "captured");
   const bool checkpoint = !s.keys_file.empty() && std::filesystem::is_directory(s.keys_file);
   if (checkpoint) {
-    path_field("##text", "text; empty: random", words, s.keys_text);
+    path_field(theme, "##text", "text; empty: random", words, s.keys_text);
     help_on_hover(theme, "captured");
     label(theme, "layer", "captured");
     same_line_at(theme.px(64));

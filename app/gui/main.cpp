@@ -20,8 +20,8 @@ namespace statescope::gui {
 namespace {
 
 struct Arguments {
-  bool offscreen = false;
-  std::string view, size, screenshot, export_directory;
+  bool offscreen = false, run = false;
+  std::string file, view, shader_dir, size, screenshot, export_directory;
   std::vector<std::string> set;
   double wait = 60;
 };
@@ -34,6 +34,11 @@ void apply(const Arguments& arguments, Settings& settings) {
       throw Error(ErrorKind::kUsage, "--set: found '" + pair + "', wanted key=value");
     set(settings, pair.substr(0, at), pair.substr(at + 1));
   }
+  if (!arguments.file.empty()) {
+    settings.capture = arguments.file;
+    if (arguments.view.empty()) settings.view = "profile";
+  }
+  settings.shader_dir = arguments.shader_dir;
   if (arguments.size.empty()) return;
   const std::size_t at = arguments.size.find('x');
   if (at == std::string::npos)
@@ -52,6 +57,7 @@ int run_offscreen(const Arguments& arguments) {
   apply(arguments, settings);
   plot::capture_csv(!arguments.export_directory.empty());
   Offscreen offscreen(settings, settings.width, settings.height);
+  if (arguments.run) offscreen.app().run();
   if (!offscreen.settle(arguments.wait)) {
     std::cerr << "statescope-app: still measuring after " << arguments.wait
               << " s (--wait); the picture shows what "
@@ -60,11 +66,8 @@ int run_offscreen(const Arguments& arguments) {
   if (!arguments.screenshot.empty()) write_png(offscreen.picture(), arguments.screenshot);
   if (!arguments.export_directory.empty()) {
     std::filesystem::create_directories(arguments.export_directory);
-    for (const char* id : {"memory", "throughput", "gram", "cosines", "interference", "recall"}) {
-      if (const plot::Layout* chart = plot::layout(id)) {
-        write_text(std::filesystem::path(arguments.export_directory) / (std::string(id) + ".csv"),
-                   chart->csv);
-      }
+    for (const std::string& id : plot::charts()) {
+      write_text(std::filesystem::path(arguments.export_directory) / (id + ".csv"), plot::layout(id)->csv);
     }
   }
   return offscreen.renderer().validation_messages() == 0 ? 0 : 1;
@@ -116,6 +119,7 @@ int run_window(const Arguments& arguments) {
   ImGuiScope scope;
   const float scale = Window::display_scale();
   App app(settings, scale, Window::wake);
+  if (arguments.run) app.run();
   Window window(settings.width, settings.height, "Statescope");
   // After input ImGui needs a few frames to settle; otherwise the picture only changes when results arrive.
   constexpr int kFramesAfterInput = 4;
@@ -131,6 +135,8 @@ int run_window(const Arguments& arguments) {
       app.press(key);
       frames_due = kFramesAfterInput;
     }
+    const auto dropped = window.take_dropped();
+    if (!dropped.empty()) app.drop(dropped, ImGui::GetIO().MousePos);
     if (window.minimised()) continue;
     if (app.scale_changed()) {
       app.reload_fonts();
@@ -157,7 +163,11 @@ int main(int argc, char** argv) {
   CLI::App cli{"Statescope: explore state scaling live"};
   cli.set_version_flag("--version", std::string(version()) + " (" + std::string(commit()) + ")");
   cli.add_flag("--offscreen", arguments.offscreen, "draw without a display, then exit");
-  cli.add_option("--view", arguments.view, "explore or tour");
+  cli.add_option("file", arguments.file, "a capture to open");
+  cli.add_option("--view", arguments.view, "explore, profile, state or tour");
+  cli.add_option("--shader-dir", arguments.shader_dir, "a folder of shaders to watch (Profile, Shader)")
+      ->check(CLI::ExistingDirectory);
+  cli.add_flag("--run", arguments.run, "start the view's measurement: profile, state");
   cli.add_option("--size", arguments.size, "WxH, of the window or the picture");
   cli.add_option("--screenshot", arguments.screenshot, "PNG to write (with --offscreen)");
   cli.add_option("--export", arguments.export_directory,

@@ -1,6 +1,7 @@
 // Attention dilution (eq 7): how alike the keys are, and what that costs a read-out. Theory stands beside
 // measurement, and three sources of keys stand apart, since the theory is of the first of them only.
 #include <algorithm>
+#include <cmath>
 
 #include "app/gui/panels.h"
 
@@ -8,6 +9,23 @@ namespace statescope::gui {
 namespace {
 
 constexpr std::int64_t kPairCounts[] = {8, 16, 32, 64, 128, 256};
+
+/// Recall of n pairs with independent unit keys and unit values under a rule that only adds, by normal
+/// distributions: the right value's score is 1 with variance I / V, a wrong one's 0 with variance
+/// (1 + I) / V + 1 / (E K), I = (n - 1) / (E K) being eq 7's interference; right is above all n - 1 wrong.
+double additive_recall(double n, double width, double values) {
+  const double leak = (n - 1) / width;
+  const double right = std::sqrt(leak / values), wrong = std::sqrt((1 + leak) / values + 1 / width);
+  constexpr int kSteps = 96;
+  double sum = 0, weight = 0;
+  for (int i = 0; i <= kSteps; ++i) {
+    const double z = -5 + 10.0 * i / kSteps, density = std::exp(-z * z / 2);
+    const double below = std::erfc(-(1 + right * z) / wrong / std::sqrt(2.0)) / 2;
+    sum += density * std::pow(below, n - 1);
+    weight += density;
+  }
+  return sum / weight;
+}
 
 /// Sources of the curves: the random ones, and the captured file when one is named.
 std::vector<std::optional<KeySource>> sources(const View& view) {
@@ -127,11 +145,20 @@ void draw_interference(const View& view, const std::vector<Curve>& curves, ImVec
   plot::end();
 }
 
-void draw_recall(const std::vector<Curve>& curves, ImVec2 size) {
+void draw_recall(const View& view, const std::vector<Curve>& curves, ImVec2 size) {
   if (!plot::begin("recall", size, false)) return;
   plot::setup_axis(plot::Axis::kX, "stored pairs n", "", plot::Scale::kLog2, plot::Range{7, 290});
   plot::setup_ticks(plot::Axis::kX, pair_ticks());
   plot::setup_axis(plot::Axis::kY, "recall@1", "share", plot::Scale::kLinear, plot::Range{0, 1.05});
+  std::vector<double> ns, theory;
+  // The delta rule replaces what it reads: there is no such estimate of it.
+  for (double n = 8; n <= 256 && view.settings.rule != Rule::kGatedDelta; n *= 2) {
+    ns.push_back(n);
+    theory.push_back(additive_recall(n, static_cast<double>(view.settings.expansion * view.base.key_dim),
+                                     static_cast<double>(view.base.value_dim)));
+  }
+  plot::line("theory (independent only)", ns, theory,
+             {.color = view.theme.palette.theory, .width = 1.5f, .dashed = true});
   for (const Curve& curve : curves) {
     plot::line(curve.look.name, curve.recall_pairs, curve.recall,
                {.color = curve.look.color, .marker = curve.look.marker});
@@ -215,7 +242,7 @@ void dilution_panel(const View& view, Rect rect) {
          [&](ImVec2 s) { draw_interference(view, curves, s); });
   ImGui::SameLine(0, gap);
   column("recall", rest, "Recall@1" + (view.first ? ", run on " + view.first->name : ""), "recall",
-         [&](ImVec2 s) { draw_recall(curves, s); });
+         [&](ImVec2 s) { draw_recall(view, curves, s); });
   end_panel();
 }
 

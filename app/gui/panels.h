@@ -36,6 +36,10 @@ SeriesLook look_of(const Theme& theme, std::optional<KeySource> source);
 /// Whether the settings' division shows a series.
 bool shows(const Settings& settings, SweepSeries series);
 
+/// The device that Profile and State run on; null until devices are known. And the combo that chooses it.
+const DeviceInfo* chosen_device(const View& view);
+void device_combo(const View& view);
+
 /// The captured file or checkpoint that the settings name.
 KeyFile key_file(const Settings& settings);
 

@@ -15,6 +15,7 @@ namespace {
 /// What the user did to a chart; kept from frame to frame.
 struct Memory {
   std::optional<Range> x, y;  ///< zoomed or panned away from what the program asks for
+  std::optional<Click> click;
   std::set<std::string> hidden;
 };
 
@@ -63,7 +64,13 @@ void settle_range(AxisState& axis, Axis which, const std::vector<Item>& items,
 
 std::vector<Tick> ticks_of(const AxisState& axis, float pixels, float apart) {
   if (!axis.own_ticks.empty()) return axis.own_ticks;
-  return ticks(axis.scale, axis.range, std::clamp(static_cast<int>(pixels / apart), 2, 8));
+  if (axis.format) apart *= 2;
+  auto result = ticks(axis.scale, axis.range, std::clamp(static_cast<int>(pixels / apart), 2, 8));
+  for (std::size_t i = 0; axis.format && i < result.size(); ++i) {
+    const double step = result.size() > 1 ? std::abs(result[1].value - result[0].value) : 0;
+    if (result[i].major) result[i].label = axis.format(result[i].value, step);
+  }
+  return result;
 }
 
 struct LegendEntry {
@@ -73,7 +80,8 @@ struct LegendEntry {
 
 bool in_legend(const Item& item) {
   return !item.label.empty() && !std::holds_alternative<LimitItem>(item.data) &&
-         !std::holds_alternative<HeatmapItem>(item.data) && !std::holds_alternative<MissingItem>(item.data);
+         !std::holds_alternative<HeatmapItem>(item.data) && !std::holds_alternative<MissingItem>(item.data) &&
+         !std::holds_alternative<SpansItem>(item.data);
 }
 
 /// Right-aligned rows of entries under the axis title; rows that are needed.
@@ -208,28 +216,39 @@ void move_with_mouse(const Chart& chart, Memory& memory, bool hovered, bool drag
   const double width = chart.max.x - chart.min.x, height = chart.max.y - chart.min.y;
   if (hovered && io.MouseWheel != 0) {
     const double factor = std::pow(0.85, io.MouseWheel);
-    memory.x = zoom(chart.x.scale, chart.x.range, (io.MousePos.x - chart.min.x) / width, factor);
-    memory.y = zoom(chart.y.scale, chart.y.range, (chart.max.y - io.MousePos.y) / height, factor);
+    if (!chart.x.locked)
+      memory.x = zoom(chart.x.scale, chart.x.range, (io.MousePos.x - chart.min.x) / width, factor);
+    if (!chart.y.locked)
+      memory.y = zoom(chart.y.scale, chart.y.range, (chart.max.y - io.MousePos.y) / height, factor);
   }
   if (dragged && (io.MouseDelta.x != 0 || io.MouseDelta.y != 0)) {
-    memory.x = pan(chart.x.scale, chart.x.range, -io.MouseDelta.x / width);
-    memory.y = pan(chart.y.scale, chart.y.range, io.MouseDelta.y / height);
+    if (!chart.x.locked) memory.x = pan(chart.x.scale, chart.x.range, -io.MouseDelta.x / width);
+    if (!chart.y.locked) memory.y = pan(chart.y.scale, chart.y.range, io.MouseDelta.y / height);
   }
   if (hovered && ImGui::IsMouseDoubleClicked(0)) memory.x = memory.y = std::nullopt;
 }
 
-void show_read_out(ImDrawList& list, const Chart& chart, const Memory& memory, const Style& style) {
+/// A click is a press and a release in one place; a drag pans.
+bool clicks() {
+  const ImVec2 moved = ImGui::GetMouseDragDelta(0, 0);
+  return ImGui::IsMouseReleased(0) && std::hypot(moved.x, moved.y) < 4;
+}
+
+void show_read_out(ImDrawList& list, const Chart& chart, Memory& memory, const Style& style) {
   std::optional<ReadOut> best;
   ImU32 color = style.text;
+  std::string label;
   for (const Item& item : chart.items) {
     if (memory.hidden.contains(item.label)) continue;
     const auto found = read_out(chart, item, ImGui::GetMousePos(), style);
     if (found && (!best || found->distance < best->distance)) {
       best = found;
       color = color_of(item);
+      label = item.label;
     }
   }
   if (!best) return;
+  if (clicks()) memory.click = Click{label, best->index};
   if (best->distance > 0) list.AddCircle(best->at, 6 * style.unit, color, 0, 1.5f * style.unit);
   ImGui::BeginTooltip();
   ImGui::PushStyleColor(ImGuiCol_Text, color);
@@ -306,6 +325,14 @@ void setup_ticks(Axis axis, std::vector<Tick> own) {
   (axis == Axis::kX ? context().chart.x : context().chart.y).own_ticks = std::move(own);
 }
 
+void setup_format(Axis axis, std::function<std::string(double, double)> format) {
+  (axis == Axis::kX ? context().chart.x : context().chart.y).format = std::move(format);
+}
+
+void lock_axis(Axis axis) {
+  (axis == Axis::kX ? context().chart.x : context().chart.y).locked = true;
+}
+
 void line(const char* label, std::span<const double> xs, std::span<const double> ys, const LineStyle& style) {
   add(label, LineItem{xs, ys, style});
 }
@@ -318,6 +345,10 @@ void histogram(const char* label, Range bins, std::span<const double> counts, Im
 void heatmap(const char* label, std::span<const double> values, std::size_t rows, std::size_t columns,
              Range range, const ColorMap& colors) {
   add(label, HeatmapItem{values, rows, columns, range, colors});
+}
+void spans(const char* label, double row, std::span<const SpanMark> marks,
+           std::function<std::string(std::size_t)> note) {
+  add(label, SpansItem{row, marks, std::move(note)});
 }
 void limit_line(const char* label, Axis axis, double value, ImU32 color) {
   add(label, LimitItem{axis, value, color});
@@ -345,7 +376,12 @@ void end() {
   int legend_rows = 0;
   const auto legend = place_legend(chart, style, text_width(style, chart.y.title()), legend_rows);
   const float row = style.font_size + 4 * style.unit;
-  chart.min.y = chart.outer_min.y + row * static_cast<float>(1 + legend_rows) + 2 * style.unit;
+  // Without a title, a legend or a colour bar nothing stands above the plot.
+  const bool bare = chart.y.title().empty() && legend.empty() &&
+                    std::none_of(chart.items.begin(), chart.items.end(), [](const Item& item) {
+                      return std::holds_alternative<HeatmapItem>(item.data);
+                    });
+  chart.min.y = chart.outer_min.y + (bare ? 0 : row * static_cast<float>(1 + legend_rows)) + 2 * style.unit;
   chart.max.y = chart.outer_max.y - 2 * row - 1;
   const bool nothing =
       !chart.message.empty() && !chart.y.wanted;  // a range that no data has set means nothing
@@ -380,6 +416,7 @@ void end() {
     draw_text(list, style, (chart.min.x + chart.max.x - text_width(style, chart.message)) / 2,
               (chart.min.y + chart.max.y - style.font_size) / 2, style.dim, chart.message);
   }
+  memory.click.reset();
   if (hovered) show_read_out(list, chart, memory, style);
   list.PopClipRect();
   list.AddRect({chart.min.x, chart.min.y}, {chart.max.x + 1, chart.max.y + 1}, style.grid);
@@ -414,6 +451,24 @@ const Layout* layout(std::string_view id) {
   const auto& layouts = context().layouts;
   const auto found = layouts.find(id);
   return found == layouts.end() ? nullptr : &found->second;
+}
+
+std::vector<std::string> charts() {
+  std::vector<std::string> ids;
+  for (const auto& [id, ignored] : context().layouts) ids.push_back(id);
+  return ids;
+}
+
+std::optional<Click> clicked(std::string_view id) {
+  const auto& memories = context().memories;
+  const auto found = memories.find(id);
+  return found == memories.end() ? std::nullopt : found->second.click;
+}
+
+void reset_zoom(std::string_view id) {
+  auto& memories = context().memories;
+  const auto found = memories.find(id);
+  if (found != memories.end()) found->second.x = found->second.y = std::nullopt;
 }
 
 std::vector<ExportRequest> take_exports() {

@@ -1,6 +1,6 @@
-// Charts on Dear ImGui: lines, bars, histograms, heatmaps and limit lines, with linear and log axes, a legend
-// that hides and shows, a read-out under the mouse, zoom (wheel), pan (drag) and reset (double click), and
-// the data as CSV (right click). The calls read like ImPlot's:
+// Charts on Dear ImGui: lines, bars, histograms, heatmaps, spans of time and limit lines, with linear and log
+// axes, a legend that hides and shows, a read-out under the mouse, zoom (wheel), pan (drag) and reset (double
+// click), and the data as CSV (right click). The calls read like ImPlot's:
 //
 //   if (plot::begin("speed", size)) {
 //     plot::setup_axis(Axis::kX, "expansion E", "", Scale::kLog2, Range{1, 32});
@@ -53,6 +53,12 @@ struct BarStyle {
   std::string value_label{};  ///< above the bar
   std::string note{};         ///< last line of the read-out
 };
+/// From `begin` to `end` on the x axis, in a row of height 1.
+struct SpanMark {
+  double begin = 0, end = 0;
+  ImU32 color = IM_COL32_WHITE;
+  std::string_view name;  ///< written into it where it fits
+};
 /// Three colours: of lo, of the middle, of hi.
 struct ColorMap {
   ImU32 lo, middle, hi;
@@ -67,6 +73,10 @@ void setup_axis(Axis axis, const char* label, const char* unit, Scale scale = Sc
                 std::optional<Range> range = {});
 /// Ticks of one's own, e.g. categories.
 void setup_ticks(Axis axis, std::vector<Tick> ticks);
+/// How tick labels are written, given the step from one to the next.
+void setup_format(Axis axis, std::function<std::string(double value, double step)> format);
+/// The mouse neither zooms nor pans this axis.
+void lock_axis(Axis axis);
 
 /// NaN breaks the line. On a log axis values <= 0 are left out.
 void line(const char* label, std::span<const double> xs, std::span<const double> ys, const LineStyle& style);
@@ -78,6 +88,10 @@ void histogram(const char* label, Range bins, std::span<const double> counts, Im
 /// 16-bit indices).
 void heatmap(const char* label, std::span<const double> values, std::size_t rows, std::size_t columns,
              Range range, const ColorMap& colors);
+/// One row of spans from y = `row` to `row` + 1, in the order of their begin; none reaches into the next.
+/// `note` gives the read-out of one.
+void spans(const char* label, double row, std::span<const SpanMark> marks,
+           std::function<std::string(std::size_t)> note);
 /// A line across the plot at a value of the axis, with its label on it.
 void limit_line(const char* label, Axis axis, double value, ImU32 color);
 /// A cross on the lower edge of the plot at x, for a point that could not be had; hovering says why.
@@ -100,9 +114,21 @@ struct Layout {
 };
 /// Nothing for a chart that has not been drawn since begin_frame().
 const Layout* layout(std::string_view id);
+/// The charts that have been drawn since begin_frame(), by their names.
+std::vector<std::string> charts();
 void begin_frame();
 /// Keeps every chart's data as CSV in its layout (exports of all charts, tests).
 void capture_csv(bool on);
+
+/// The mark that was clicked in the last frame that drew the chart: its item's label, and which of the item's
+/// points or spans.
+struct Click {
+  std::string label;
+  std::size_t index = 0;
+};
+std::optional<Click> clicked(std::string_view id);
+/// Forgets how a chart was zoomed: its data are others now.
+void reset_zoom(std::string_view id);
 
 /// What the user asked of a chart through its menu.
 struct ExportRequest {

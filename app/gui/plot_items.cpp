@@ -201,7 +201,7 @@ std::optional<ReadOut> read_line(const Chart& chart, const std::string& label, c
   if (!hit) return std::nullopt;
   const ImVec2 at(points[*hit].x, points[*hit].y);
   return ReadOut{std::hypot(at.x - mouse.x, at.y - mouse.y), at,
-                 point_text(chart, label, item.xs[*hit], item.ys[*hit])};
+                 point_text(chart, label, item.xs[*hit], item.ys[*hit]), *hit};
 }
 
 std::optional<ReadOut> read_bar(const Chart& chart, const std::string& label, const BarItem& bar,
@@ -252,7 +252,9 @@ ImU32 color_of(const Item& item) {
   return std::visit(
       Overloaded{[](const LineItem& i) { return i.style.color; },
                  [](const BarItem& i) { return i.style.color; },
-                 [](const HeatmapItem& i) { return i.colors.hi; }, [](const auto& i) { return i.color; }},
+                 [](const HeatmapItem& i) { return i.colors.hi; },
+                 [](const SpansItem& i) { return i.marks.empty() ? IM_COL32_WHITE : i.marks.front().color; },
+                 [](const auto& i) { return i.color; }},
       item.data);
 }
 
@@ -279,6 +281,11 @@ void append_values(const Item& item, Axis axis, std::vector<double>& values) {
                         },
                         [&](const HeatmapItem& i) {
                           values.insert(values.end(), {0.0, static_cast<double>(x ? i.columns : i.rows)});
+                        },
+                        [&](const SpansItem& i) {
+                          if (!x) values.insert(values.end(), {i.row, i.row + 1});
+                          if (!x || i.marks.empty()) return;
+                          values.insert(values.end(), {i.marks.front().begin, i.marks.back().end});
                         },
                         [](const auto&) {}},
              item.data);
@@ -328,6 +335,7 @@ void draw_item(ImDrawList& list, const Chart& chart, const Item& item, const Sty
                         [&](const BarItem& i) { draw_bar(list, chart, i, style); },
                         [&](const HistogramItem& i) { draw_histogram(list, chart, i); },
                         [&](const HeatmapItem& i) { draw_heatmap(list, chart, i); },
+                        [&](const SpansItem& i) { draw_spans(list, chart, i, style); },
                         [&](const LimitItem& i) { draw_limit(list, chart, item.label, i, style); },
                         [&](const MissingItem& i) {
                           const float x = chart.pixel(i.x, chart.y.range.lo).x;
@@ -359,6 +367,7 @@ std::optional<ReadOut> read_out(const Chart& chart, const Item& item, ImVec2 mou
                  [&](const BarItem& i) { return read_bar(chart, item.label, i, mouse); },
                  [&](const HistogramItem& i) { return read_histogram(chart, item.label, i, mouse); },
                  [&](const HeatmapItem& i) { return read_heatmap(chart, item.label, i, mouse); },
+                 [&](const SpansItem& i) { return read_spans(chart, i, mouse, style); },
                  [&](const LimitItem&) { return std::optional<ReadOut>(); },
                  [&](const MissingItem& i) {
                    const ImVec2 at(chart.pixel(i.x, chart.y.range.lo).x, chart.max.y - 8 * style.unit);
@@ -370,42 +379,50 @@ std::optional<ReadOut> read_out(const Chart& chart, const Item& item, ImVec2 mou
 }
 
 std::string to_csv(const Chart& chart) {
-  const bool heat = std::any_of(chart.items.begin(), chart.items.end(), [](const Item& item) {
-    return std::holds_alternative<HeatmapItem>(item.data);
-  });
-  std::string csv =
-      heat ? "series," + csv_field(chart.y.title()) + "," + csv_field(chart.x.title()) + ",value\n"
-           : "series," + csv_field(chart.x.title()) + "," + csv_field(chart.y.title()) + "\n";
+  bool heat = false, spans = false;
+  for (const Item& item : chart.items) {
+    heat = heat || std::holds_alternative<HeatmapItem>(item.data);
+    spans = spans || std::holds_alternative<SpansItem>(item.data);
+  }
+  const std::string x = csv_field(chart.x.title()), y = csv_field(chart.y.title());
+  std::string csv = "series," + x + "," + y + "\n";
+  if (heat) csv = "series," + y + "," + x + ",value\n";
+  if (spans) csv = "series,begin (" + chart.x.unit + "),end (" + chart.x.unit + "),name\n";
   const auto row = [&](const std::string& label, const std::string& a, const std::string& b) {
     csv += csv_field(label) + "," + a + "," + b + "\n";
   };
   for (const Item& item : chart.items) {
-    std::visit(Overloaded{[&](const LineItem& i) {
-                            for (std::size_t n = 0; n < std::min(i.xs.size(), i.ys.size()); ++n) {
-                              row(item.label, exact(i.xs[n]), exact(i.ys[n]));
-                            }
-                          },
-                          [&](const BarItem& i) { row(item.label, exact(i.x), exact(i.height)); },
-                          [&](const HistogramItem& i) {
-                            const double width =
-                                (i.bins.hi - i.bins.lo) / static_cast<double>(i.counts.size());
-                            for (std::size_t n = 0; n < i.counts.size(); ++n) {
-                              row(item.label, exact(i.bins.lo + width * (static_cast<double>(n) + 0.5)),
-                                  exact(i.counts[n]));
-                            }
-                          },
-                          [&](const HeatmapItem& i) {
-                            for (std::size_t n = 0; n < i.rows * i.columns; ++n) {
-                              row(item.label, std::to_string(n / i.columns),
-                                  std::to_string(n % i.columns) + "," + exact(i.values[n]));
-                            }
-                          },
-                          [&](const LimitItem& i) {
-                            row(item.label, i.axis == Axis::kX ? exact(i.value) : "",
-                                i.axis == Axis::kY ? exact(i.value) : "");
-                          },
-                          [&](const MissingItem& i) { row(item.label, exact(i.x), csv_field(i.reason)); }},
-               item.data);
+    std::visit(
+        Overloaded{[&](const LineItem& i) {
+                     for (std::size_t n = 0; n < std::min(i.xs.size(), i.ys.size()); ++n) {
+                       row(item.label, exact(i.xs[n]), exact(i.ys[n]));
+                     }
+                   },
+                   [&](const BarItem& i) { row(item.label, exact(i.x), exact(i.height)); },
+                   [&](const HistogramItem& i) {
+                     const double width = (i.bins.hi - i.bins.lo) / static_cast<double>(i.counts.size());
+                     for (std::size_t n = 0; n < i.counts.size(); ++n) {
+                       row(item.label, exact(i.bins.lo + width * (static_cast<double>(n) + 0.5)),
+                           exact(i.counts[n]));
+                     }
+                   },
+                   [&](const HeatmapItem& i) {
+                     for (std::size_t n = 0; n < i.rows * i.columns; ++n) {
+                       row(item.label, std::to_string(n / i.columns),
+                           std::to_string(n % i.columns) + "," + exact(i.values[n]));
+                     }
+                   },
+                   [&](const SpansItem& i) {
+                     for (const SpanMark& mark : i.marks) {
+                       row(item.label, exact(mark.begin), exact(mark.end) + "," + csv_field(mark.name));
+                     }
+                   },
+                   [&](const LimitItem& i) {
+                     row(item.label, i.axis == Axis::kX ? exact(i.value) : "",
+                         i.axis == Axis::kY ? exact(i.value) : "");
+                   },
+                   [&](const MissingItem& i) { row(item.label, exact(i.x), csv_field(i.reason)); }},
+        item.data);
   }
   return csv;
 }

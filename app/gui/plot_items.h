@@ -27,6 +27,11 @@ struct HeatmapItem {
   Range range;
   ColorMap colors;
 };
+struct SpansItem {
+  double row;
+  std::span<const SpanMark> marks;
+  std::function<std::string(std::size_t)> note;
+};
 struct LimitItem {
   Axis axis;
   double value;
@@ -39,7 +44,7 @@ struct MissingItem {
 };
 struct Item {
   std::string label;
-  std::variant<LineItem, BarItem, HistogramItem, HeatmapItem, LimitItem, MissingItem> data;
+  std::variant<LineItem, BarItem, HistogramItem, HeatmapItem, SpansItem, LimitItem, MissingItem> data;
 };
 
 struct AxisState {
@@ -47,6 +52,8 @@ struct AxisState {
   Scale scale = Scale::kLinear;
   std::optional<Range> wanted;
   std::vector<Tick> own_ticks;
+  std::function<std::string(double, double)> format;
+  bool locked = false;
   Range range;  ///< in force
   std::string title() const { return unit.empty() ? label : label + " (" + unit + ")"; }
 };
@@ -77,10 +84,17 @@ struct ReadOut {
   float distance;
   ImVec2 at;
   std::string text;
+  std::size_t index = 0;  ///< of the point or span
 };
 std::optional<ReadOut> read_out(const Chart& chart, const Item& item, ImVec2 mouse, const Style& style);
 
-/// series,x,y rows (heatmaps: series,row,column,value), axis titles in the header.
+// Spans (plot_spans.cpp).
+void draw_spans(ImDrawList& list, const Chart& chart, const SpansItem& item, const Style& style);
+std::optional<ReadOut> read_spans(const Chart& chart, const SpansItem& item, ImVec2 mouse,
+                                  const Style& style);
+
+/// series,x,y rows (heatmaps: series,row,column,value; spans: series,begin,end,name), axis titles in the
+/// header.
 std::string to_csv(const Chart& chart);
 
 }  // namespace statescope::plot

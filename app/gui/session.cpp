@@ -1,6 +1,7 @@
 #include "app/gui/session.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <statescope/error.h>
 
@@ -94,16 +95,37 @@ std::optional<SpeedCell> Session::speed(const SpeedRequest& request) const {
 }
 
 void Session::want_speed(const std::vector<SpeedRequest>& requests) {
-  if (requests == asked_speed_) return;
+  if (requests == asked_speed_ && asked_generation_ == generation_) return;
   asked_speed_ = requests;
+  asked_generation_ = generation_;
   worker_.post("throughput", kSpeedPriority,
                [this, requests](const Watch& watch) { measure_speed(requests, watch); });
 }
 
-Device& Session::open(const std::string& name) {
+std::shared_ptr<Device> Session::open(const std::string& name) {
   std::shared_ptr<Device>& device = open_devices_[name];
   if (!device) device = open_device(*devices(), name);
-  return *device;
+  return device;
+}
+
+void Session::forget(const std::string& device) {
+  open_devices_.clear();  // one device may stand under its name and as the default
+  const std::lock_guard lock(mutex_);
+  std::erase_if(speeds_, [&](const auto& known) { return known.first.device == device; });
+  ++generation_;
+}
+
+void Session::note(const std::string& line) {
+  {
+    const std::lock_guard lock(mutex_);
+    notes_.push_back(line);
+  }
+  worker_.wake();
+}
+
+std::vector<std::string> Session::take_notes() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(notes_, {});
 }
 
 const Oracle& Session::oracle_of(const Problem& problem) {
@@ -125,7 +147,7 @@ void Session::measure_speed(const std::vector<SpeedRequest>& requests, const Wat
     try {
       if (!lost_[request.device].empty())
         throw Error(ErrorKind::kDevice, "not run: " + lost_[request.device]);
-      Device& device = open(request.device);
+      Device& device = *open(request.device);
       device.plan(request.problem);  // a refusal costs no reference
       BenchOptions options;
       options.seconds = 0.1;
@@ -203,8 +225,7 @@ std::vector<Keys> Session::draw_keys(const KeyRequest& request) {
   }
   try {
     if (captured_.first != request.file || !captured_.second.present()) {
-      open("");
-      captured_ = {request.file, captured_keys(request.file, kMostCaptured, open_devices_[""])};
+      captured_ = {request.file, captured_keys(request.file, kMostCaptured, open(""))};
     }
     const TensorView k = captured_.second.view();
     const std::int64_t tokens = k.shape.size() == 5 ? std::min(k.shape[1], request.pairs) : request.pairs;
@@ -257,7 +278,7 @@ void Session::measure_keys(const std::optional<KeyRequest>& shown, const std::ve
     Recall result;
     try {
       result.value =
-          recall_at_1(open(request.device), request.rule, draw_keys(request.keys), request.value_dim, kSeed);
+          recall_at_1(*open(request.device), request.rule, draw_keys(request.keys), request.value_dim, kSeed);
     } catch (const Error& e) {
       result.error = e.what();
     }

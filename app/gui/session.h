@@ -2,6 +2,7 @@
 // what they need; what is missing is worked out by the worker, and is there some frames later.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -96,13 +97,20 @@ class Session {
 
   Worker& worker() { return worker_; }
   const Worker& worker() const { return worker_; }
+  /// Opened once and kept; on the worker's thread only. By DeviceInfo::name; empty: the default device.
+  std::shared_ptr<Device> open(const std::string& name);
+  /// Closes the device, and forgets what was measured on it: its kernels are others now. On the worker's
+  /// thread only.
+  void forget(const std::string& device);
+  /// A line for the user, from any thread, and those since the last call.
+  void note(const std::string& line);
+  std::vector<std::string> take_notes();
 
  private:
   void measure_speed(const std::vector<SpeedRequest>& requests, const Watch& watch);
   void measure_keys(const std::optional<KeyRequest>& shown, const std::vector<KeyRequest>& points,
                     const std::vector<RecallRequest>& recalls, const Watch& watch);
   std::vector<Keys> draw_keys(const KeyRequest& request);
-  Device& open(const std::string& name);
   const Oracle& oracle_of(const Problem& problem);
 
   mutable std::mutex mutex_;  ///< of the results
@@ -113,9 +121,12 @@ class Session {
   std::map<RecallRequest, Recall> recalls_;
   std::map<KeyFile, std::string> file_errors_;
   std::map<KeyFile, std::pair<std::int64_t, std::int64_t>> file_shapes_;
+  std::vector<std::string> notes_;
+  std::atomic<int> generation_ = 0;  ///< how often something was forgotten
 
   // Of the interface's thread: what was asked last.
   std::vector<SpeedRequest> asked_speed_;
+  int asked_generation_ = 0;
   std::optional<std::tuple<std::optional<KeyRequest>, std::vector<KeyRequest>, std::vector<RecallRequest>>>
       asked_keys_;
 

@@ -1,6 +1,8 @@
 #include "app/gui/settings.h"
 
+#include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
@@ -81,6 +83,17 @@ Field list(const char* key, const char* wanted, std::vector<std::string> Setting
           }};
 }
 
+Field layer_size(const char* key, const char* wanted, std::int64_t GeneratedLayer::*member, std::int64_t min,
+                 std::int64_t max, std::int64_t multiple) {
+  return {key, wanted,
+          [=](Settings& s, const std::string& value) {
+            const auto found = number<std::int64_t>(value, min, max, wanted);
+            if (found % multiple != 0) refuse(value, wanted);
+            s.state_layer.*member = found;
+          },
+          [=](const Settings& s) { return std::to_string(s.state_layer.*member); }};
+}
+
 template <typename T>
 Field word(const char* key, const char* wanted, T Settings::*member,
            std::vector<std::pair<std::string, T>> allowed) {
@@ -104,8 +117,9 @@ Field word(const char* key, const char* wanted, T Settings::*member,
 
 const std::vector<Field>& fields() {
   static const std::vector<Field> table = {
-      word<std::string>("view", "explore or tour", &Settings::view,
-                        {{"explore", "explore"}, {"tour", "tour"}}),
+      word<std::string>(
+          "view", "explore, profile, state or tour", &Settings::view,
+          {{"explore", "explore"}, {"profile", "profile"}, {"state", "state"}, {"tour", "tour"}}),
       word<bool>("theme", "dark or light", &Settings::dark, {{"dark", true}, {"light", false}}),
       {"scale", "0 (the display's) or 0.5 to 4",
        [](Settings& s, const std::string& value) {
@@ -149,6 +163,45 @@ const std::vector<Field>& fields() {
       integer("keys-layer", "0 to 255", &Settings::keys_layer, 0, 255),
       integer("pairs", "2 to 512", &Settings::pairs, 2, 512),
       flag("measure", &Settings::measure),
+      text("capture", "a capture to open, or nothing", &Settings::capture),
+      text("baseline", "a capture to compare with, or nothing", &Settings::baseline),
+      text("profile-device", "name of a device, or nothing", &Settings::profile_device),
+      word<Pass>("profile-pass", "forward, backward or step", &Settings::profile_pass,
+                 {{"forward", Pass::kForward}, {"backward", Pass::kBackward}, {"step", Pass::kStep}}),
+      word<bool>("profile-expansions", "one or powers", &Settings::profile_powers,
+                 {{"one", false}, {"powers", true}}),
+      word<int>("profile-tab", "kernel, code, roofline, baseline or shader", &Settings::profile_tab,
+                {{"kernel", 0}, {"code", 1}, {"roofline", 2}, {"baseline", 3}, {"shader", 4}}),
+      word<int>("shader-series", "naive, subheads or production", &Settings::shader_series,
+                {{"naive", 0}, {"subheads", 1}, {"production", 2}}),
+      {"threshold", "0 to 1",
+       [](Settings& s, const std::string& value) { s.threshold = number<double>(value, 0, 1, "0 to 1"); },
+       [](const Settings& s) {
+         char text[32];
+         std::snprintf(text, sizeof text, "%g", s.threshold);
+         return std::string(text);
+       }},
+      word<bool>("state-model", "generated or checkpoint", &Settings::state_generated,
+                 {{"generated", true}, {"checkpoint", false}}),
+      {"state-type", "retnet, mamba2, gla, gated_deltanet or linear_attn",
+       [](Settings& s, const std::string& value) {
+         if (std::find(std::begin(kLayerTypes), std::end(kLayerTypes), value) == std::end(kLayerTypes))
+           refuse(value, "retnet, mamba2, gla, gated_deltanet or linear_attn");
+         s.state_layer.type = value;
+       },
+       [](const Settings& s) { return s.state_layer.type; }},
+      layer_size("state-heads", "1 to 64", &GeneratedLayer::heads, 1, 64, 1),
+      layer_size("state-key-dim", "a multiple of 16 from 16 to 256", &GeneratedLayer::key_dim, 16, 256, 16),
+      layer_size("state-value-dim", "a multiple of 16 from 16 to 256", &GeneratedLayer::value_dim, 16, 256,
+                 16),
+      text("state-checkpoint", "a checkpoint's folder, or nothing", &Settings::state_checkpoint),
+      text("state-text", "a text file for the model to read, or nothing", &Settings::state_text),
+      integer("state-tokens", "2 to 1048576", &Settings::state_tokens, 2, 1048576),
+      integer("state-trained", "1 to 1048575", &Settings::state_trained, 1, 1048575),
+      list("recordings", "files of statescope collapse --json, separated by ;", &Settings::recordings),
+      word<int>("state-quantity", "norm, mean or variance", &Settings::state_quantity,
+                {{"norm", 0}, {"mean", 1}, {"variance", 2}}),
+      integer("state-layer", "0 to 4095", &Settings::state_shown_layer, 0, 4095),
       integer("tour-step", "0 to 4", &Settings::tour_step, 0, 4),
   };
   return table;

@@ -14,6 +14,14 @@
 
 namespace statescope::gui {
 
+/// A model of one layer with random weights: what the State view records where there is no checkpoint.
+struct GeneratedLayer {
+  std::string type = "retnet";  ///< as in config.json
+  std::int64_t heads = 8, key_dim = 64, value_dim = 64;
+  bool operator==(const GeneratedLayer&) const = default;
+};
+inline constexpr const char* kLayerTypes[] = {"retnet", "mamba2", "gla", "gated_deltanet", "linear_attn"};
+
 /// Which series the panels show.
 enum class Compare { kBoth, kSubheads, kNaive };
 
@@ -37,6 +45,27 @@ struct Settings {
   std::int64_t keys_layer = 0;  ///< of the checkpoint
   std::int64_t pairs = 64;
   bool measure = true;  ///< throughput in the background
+
+  // Profile.
+  std::string capture, baseline;  ///< files that are open; empty: none, or one that was measured here
+  std::string profile_device;     ///< empty: the default device
+  Pass profile_pass = Pass::kForward;
+  bool profile_powers = true;  ///< E = 1, 2, 4 ... up to the slider's; else the slider's alone
+  std::string shader_dir;      ///< whose shaders are watched; not kept from one start to the next
+  int shader_series = 2;       ///< SweepSeries that an edited shader is measured as
+  int profile_tab = 0;         ///< ProfileTab
+  double threshold = 0.05;     ///< past which a kernel counts as changed
+
+  // State.
+  bool state_generated = true;   ///< the generated layer; else the checkpoint
+  GeneratedLayer state_layer;    ///< "retnet", H, K, V
+  std::string state_checkpoint;  ///< a folder
+  std::string state_text;        ///< what it reads; empty: newlines
+  std::int64_t state_tokens = 2048, state_trained = 256;
+  std::vector<std::string> recordings;  ///< files that are open; empty: none, or what was recorded here
+  int state_quantity = 0;               ///< StateQuantity
+  std::int64_t state_shown_layer = 0;
+
   int tour_step = 0;
 };
 

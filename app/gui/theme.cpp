@@ -37,6 +37,7 @@ Palette dark_palette() {
   p.good = rgb(0x1fbf92);
   p.bad = rgb(0xf2803d);
   p.diverging = {rgb(0x3fa7ea), rgb(0x161b22), rgb(0xf28a3c)};
+  p.heads = {rgb(0x4f7de0), rgb(0x2fb59b), rgb(0xf4e04d)};
   return p;
 }
 
@@ -63,6 +64,7 @@ Palette light_palette() {
   p.good = rgb(0x007a59);
   p.bad = rgb(0xb84d00);
   p.diverging = {rgb(0x0072b2), rgb(0xffffff), rgb(0xd55e00)};
+  p.heads = {rgb(0x3b2f8f), rgb(0x1f8a80), rgb(0xc98a00)};
   return p;
 }
 
@@ -104,6 +106,7 @@ void load_fonts(Theme& theme) {
   theme.fonts.small = add(regular, kSmallSize);
   theme.fonts.bold = add(bold, kBodySize);
   theme.fonts.large = add(bold, kLargeSize);
+  theme.fonts.mono = add(font_path("DejaVuSansMono.ttf"), kMonoSize);
 }
 
 void apply_theme(Theme& theme) {

@@ -16,14 +16,16 @@ struct Palette {
   ImU32 independent, linear_expansion, silu_expansion, captured, theory;
   ImU32 limit, good, bad;
   plot::ColorMap diverging;  ///< negative, zero, positive
+  plot::ColorMap heads;      ///< from the first to the last
 };
 
-/// One face at four sizes. DejaVu Sans: it has the Greek and mathematical letters of the equations.
+/// DejaVu Sans: it has the Greek and mathematical letters of the equations.
 struct Fonts {
   ImFont* small = nullptr;
   ImFont* body = nullptr;
   ImFont* bold = nullptr;
   ImFont* large = nullptr;
+  ImFont* mono = nullptr;  ///< of code
 };
 
 struct Theme {
@@ -35,7 +37,7 @@ struct Theme {
   float px(float size) const;  ///< device-independent to whole pixels
 };
 
-inline constexpr float kSmallSize = 12, kBodySize = 13.5f, kLargeSize = 27;
+inline constexpr float kSmallSize = 12, kBodySize = 13.5f, kLargeSize = 27, kMonoSize = 12;
 
 /// Adds the fonts to ImGui's atlas at the theme's scale and rebuilds nothing else: the renderer uploads it.
 /// Throws Error(kUsage) that names the package when DejaVu Sans is not there.

@@ -62,16 +62,7 @@ void label(const Theme& theme, const char* name, const char* help_key) {
 void text(ImFont* font, ImU32 packed, const std::string& line, float width) {
   ImGui::PushFont(font);
   ImGui::PushStyleColor(ImGuiCol_Text, color(packed));
-  std::string shown = line;
-  while (width > 0 && !shown.empty() && ImGui::CalcTextSize(shown.c_str()).x > width) {
-    // Drops one letter (UTF-8) and the ellipsis, if it is there already.
-    if (shown.ends_with("…")) shown.resize(shown.size() - 3);
-    while (!shown.empty() && (static_cast<unsigned char>(shown.back()) & 0xc0) == 0x80) shown.pop_back();
-    if (!shown.empty()) shown.pop_back();
-    shown += "…";
-    if (shown == "…") break;
-  }
-  ImGui::TextUnformatted(shown.c_str());
+  ImGui::TextUnformatted(fitted(line, width).c_str());
   ImGui::PopStyleColor();
   ImGui::PopFont();
 }
@@ -84,6 +75,19 @@ void wrapped_text(ImFont* font, ImU32 packed, const std::string& lines) {
   ImGui::PopFont();
 }
 
+std::string fitted(const std::string& line, float width) {
+  std::string shown = line;
+  while (width > 0 && !shown.empty() && ImGui::CalcTextSize(shown.c_str()).x > width) {
+    // Drops one letter (UTF-8) and the ellipsis, if it is there already.
+    if (shown.ends_with("…")) shown.resize(shown.size() - 3);
+    while (!shown.empty() && (static_cast<unsigned char>(shown.back()) & 0xc0) == 0x80) shown.pop_back();
+    if (!shown.empty()) shown.pop_back();
+    shown += "…";
+    if (shown == "…") break;
+  }
+  return shown;
+}
+
 void same_line_at(float x) {
   ImGui::SameLine();
   ImGui::SetCursorPosX(ImGui::GetCursorStartPos().x + x);
@@ -94,9 +98,11 @@ bool choice(const Theme& theme, const char* id, std::span<const char* const> nam
   bool changed = false;
   ImGui::PushID(id);
   ImGui::PushStyleVar(ImGuiStyleVar_FramePadding, {theme.px(2), theme.px(4)});
+  // Each as wide as its name asks for, and an equal part of what is left.
   const float gap = theme.px(2);
-  const float each =
-      std::floor((width - gap * static_cast<float>(names.size() - 1)) / static_cast<float>(names.size()));
+  float left = width - gap * static_cast<float>(names.size() - 1);
+  for (const char* name : names) left -= ImGui::CalcTextSize(name).x;
+  const float each = left / static_cast<float>(names.size());
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (i > 0) ImGui::SameLine(0, gap);
     const bool on = value == static_cast<int>(i);
@@ -106,7 +112,7 @@ bool choice(const Theme& theme, const char* id, std::span<const char* const> nam
       ImGui::PushStyleColor(ImGuiCol_ButtonActive, color(p.accent));
       ImGui::PushStyleColor(ImGuiCol_Text, color(p.on_accent));
     }
-    if (ImGui::Button(names[i], {each, 0}) && !on) {
+    if (ImGui::Button(names[i], {std::floor(ImGui::CalcTextSize(names[i]).x + each), 0}) && !on) {
       value = static_cast<int>(i);
       changed = true;
     }
@@ -195,14 +201,6 @@ void legend_entry(const Theme& theme, ImU32 packed, plot::Marker marker, bool da
   ImGui::Dummy({width, theme.px(14)});
   ImGui::SameLine(0, theme.px(4));
   text(theme.fonts.small, theme.palette.text, name);
-}
-
-std::string grouped(std::int64_t value) {
-  std::string digits = std::to_string(value);
-  for (std::ptrdiff_t i = static_cast<std::ptrdiff_t>(digits.size()) - 3; i > 0; i -= 3) {
-    digits.insert(static_cast<std::size_t>(i), ",");
-  }
-  return digits;
 }
 
 }  // namespace statescope::gui

@@ -8,6 +8,7 @@
 
 #include <imgui.h>
 
+#include "app/gui/quantity.h"
 #include "app/gui/theme.h"
 
 namespace statescope::gui {
@@ -30,6 +31,8 @@ void label(const Theme& theme, const char* text, const char* help_key);
 /// Text in one of the theme's fonts and any colour, single line, cut with an ellipsis at `width` (0: not
 /// cut).
 void text(ImFont* font, ImU32 color, const std::string& line, float width = 0);
+/// The line, cut with an ellipsis where the current font needs more than `width`.
+std::string fitted(const std::string& line, float width);
 void wrapped_text(ImFont* font, ImU32 color, const std::string& lines);
 
 /// Goes on in the same line, `x` from where the panel's lines start.
@@ -46,8 +49,5 @@ bool expansion_slider(const Theme& theme, std::int64_t& value, std::int64_t most
 
 /// A legend entry as the charts draw it.
 void legend_entry(const Theme& theme, ImU32 color, plot::Marker marker, bool dashed, const char* name);
-
-/// "8,192"
-std::string grouped(std::int64_t value);
 
 }  // namespace statescope::gui

@@ -58,6 +58,10 @@ Window::Window(int width, int height, const std::string& title) {
   glfwSetFramebufferSizeCallback(window_, [](GLFWwindow* w, int, int) {
     static_cast<Window*>(glfwGetWindowUserPointer(w))->stale_ = true;
   });
+  glfwSetDropCallback(window_, [](GLFWwindow* w, int count, const char** paths) {
+    auto& dropped = static_cast<Window*>(glfwGetWindowUserPointer(w))->dropped_;
+    dropped.insert(dropped.end(), paths, paths + count);
+  });
   ImGui_ImplGlfw_InitForVulkan(window_, true);
 
   std::uint32_t count = 0;
@@ -115,6 +119,10 @@ void Window::wake() {
 
 std::vector<KeyPress> Window::take_keys() {
   return std::exchange(keys_, {});
+}
+
+std::vector<std::string> Window::take_dropped() {
+  return std::exchange(dropped_, {});
 }
 
 bool Window::minimised() const {

@@ -31,6 +31,8 @@ class Window {
   /// Wakes wait() from another thread.
   static void wake();
   std::vector<KeyPress> take_keys();
+  /// Files that were dropped since the last call.
+  std::vector<std::string> take_dropped();
   bool minimised() const;
   void new_frame();
   /// Draws to the screen. Throws Error(kDevice) when the device is lost.
@@ -64,6 +66,7 @@ class Window {
   std::size_t frame_ = 0;
   bool stale_ = false;
   std::vector<KeyPress> keys_;
+  std::vector<std::string> dropped_;
 };
 
 }  // namespace statescope::gui
