@@ -1,88 +1,104 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "models/mixers.h"
 
 namespace statescope {
 namespace {
 
-constexpr std::int64_t kQueryBlock = 64;  // rows of scores at a time: 64 x 4096 floats stay in a core's cache
+constexpr std::int64_t kQueryBlock = 256;  // rows of scores at a time: bounds their memory, H 256 T elements
 
-/// Row `r` of the scores sees keys [first, last); the others become 0.
-void softmax_row(float* row, std::int64_t width, std::int64_t first, std::int64_t last) {
-  const float most = *std::max_element(row + first, row + last);
-  double sum = 0;
-  for (std::int64_t i = first; i < last; ++i) sum += row[i] = std::exp(row[i] - most);
-  const auto inverse = static_cast<float>(1 / sum);
-  for (std::int64_t i = first; i < last; ++i) row[i] *= inverse;
-  std::fill(row, row + first, 0.0f);
-  std::fill(row + last, row + width, 0.0f);
+/// Keys and values [B, capacity, kv heads, head dim] behind the ones that are kept. A full cache grows
+/// twofold; with a window, what no later token sees is left behind then.
+void remember(const AttentionMixer& m, const MixerContext& in, const Array& k, const Array& v,
+              KeyValueCache& cache) {
+  Compute& compute = in.compute();
+  const std::int64_t key = m.kv_heads * m.head_dim;
+  const auto rows = [&](std::int64_t tokens) { return Extents{0, 0, tokens * key, 1}; };
+  if (cache.kept + in.tokens > cache.capacity) {
+    const std::int64_t seen = m.window ? std::min(cache.kept, *m.window - 1) : cache.kept;
+    const std::int64_t capacity = std::max(2 * seen, seen + in.tokens);
+    for (Array* array : {&cache.keys, &cache.values}) {
+      Array grown = compute.allocate(in.dtype, in.batch * capacity * key);
+      if (seen > 0)
+        compute.apply(Pointwise::kCopy, {1, 1, in.batch, seen * key}, {grown, rows(capacity)},
+                      {{*array, rows(cache.capacity), (cache.kept - seen) * key}});
+      *array = grown;
+    }
+    cache.capacity = capacity;
+    cache.kept = seen;
+  }
+  for (const auto& [from, to] : {std::pair(&k, &cache.keys), std::pair(&v, &cache.values)})
+    compute.apply(Pointwise::kCopy, {1, 1, in.batch, in.tokens * key},
+                  {*to, rows(cache.capacity), cache.kept * key}, {{*from, rows(in.tokens)}});
+  cache.kept += in.tokens;
 }
 
-/// One head of one batch row: o [T, D] from q [T, D] and `kept` keys and values, of which the last T are
-/// these tokens'.
-void attend(const AttentionMixer& m, std::int64_t tokens, std::int64_t kept, const float* q, const float* k,
-            const float* v, float* o) {
-  const std::int64_t query = m.heads * m.head_dim, key = m.kv_heads * m.head_dim, past = kept - tokens;
-  const float scale = 1 / std::sqrt(static_cast<float>(m.head_dim));
-  Buffer scores(static_cast<std::size_t>(std::min(tokens, kQueryBlock) * kept));
-  for (std::int64_t begin = 0; begin < tokens; begin += kQueryBlock) {
-    const std::int64_t rows = std::min(kQueryBlock, tokens - begin), width = past + begin + rows;
-    multiply({rows, width, m.head_dim, query, key, width, true, scale}, q + begin * query, k, scores.data());
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const std::int64_t last = past + begin + r + 1;
-      const std::int64_t first = m.window ? std::max<std::int64_t>(0, last - *m.window) : 0;
-      softmax_row(scores.data() + r * width, width, first, last);
-    }
-    multiply({rows, m.head_dim, width, width, key, query}, scores.data(), v, o + begin * query);
-  }
+/// o [T, H, D] of one batch row, `count` queries from token `begin`.
+void attend(const AttentionMixer& m, const MixerContext& in, std::int64_t row, std::int64_t begin,
+            std::int64_t count, const Array& q, const KeyValueCache& cache, const Array& o) {
+  Compute& compute = in.compute();
+  const std::int64_t query = m.heads * m.head_dim, key = m.kv_heads * m.head_dim, d = m.head_dim;
+  // Of the cache: what the first of these queries sees to what the last does.
+  const std::int64_t end = cache.kept - in.tokens + begin + count;
+  const std::int64_t start = m.window ? std::max<std::int64_t>(0, end - count + 1 - *m.window) : 0;
+  const std::int64_t width = end - start, group = m.heads / m.kv_heads;
+  const std::int64_t first_query = (row * in.tokens + begin) * query;
+  const Array scores = compute.allocate(in.wide(), m.heads * count * width);
+  const Array weights = compute.allocate(in.dtype, scores.size);
+  const float scale = 1 / std::sqrt(static_cast<float>(d));
+  // Heads with keys of their own go in one call; those that share keys, a group a call.
+  const std::int64_t calls = group == 1 ? 1 : m.kv_heads, batch = m.heads / calls;
+  const std::int64_t between = group == 1 ? d : 0;
+  const auto kept = [&](std::int64_t call) { return (row * cache.capacity + start) * key + call * d; };
+  for (std::int64_t call = 0; call < calls; ++call)
+    compute.multiply({.m = count, .n = width, .k = d, .batch = batch, .transpose_b = true, .alpha = scale},
+                     {q, query, d, first_query + call * batch * d}, {cache.keys, key, between, kept(call)},
+                     {scores, width, count * width, call * batch * count * width});
+  compute.softmax(
+      {m.heads, count, width, width - count, m.window.value_or(std::numeric_limits<std::int32_t>::max())},
+      scores, weights);
+  for (std::int64_t call = 0; call < calls; ++call)
+    compute.multiply({.m = count, .n = d, .k = width, .batch = batch},
+                     {weights, width, count * width, call * batch * count * width},
+                     {cache.values, key, between, kept(call)}, {o, query, d, first_query + call * batch * d});
 }
 
 }  // namespace
 
-Buffer mix(const AttentionMixer& m, const MixerContext& in, const Buffer& x, LayerState& state) {
-  Buffer q = in.project(x, "q_proj"), k = in.project(x, "k_proj");
-  const Buffer v = in.project(x, "v_proj");
+void mix(const AttentionMixer& m, const MixerContext& in, const Array& x, LayerState& state) {
+  Compute& compute = in.compute();
+  Array q = in.project(x, "q_proj"), k = in.project(x, "k_proj");
+  const Array v = in.project(x, "v_proj");
   if (m.qk_norm) {
     constexpr double kEps = 1e-5;  // the published class keeps its norm's default here
-    rms_norm(q, m.head_dim, in.weight("q_norm.weight"), kEps);
-    rms_norm(k, m.head_dim, in.weight("k_norm.weight"), kEps);
+    q = rms_norm(compute, m.head_dim, q, in.weight("q_norm.weight"), kEps, in.dtype);
+    k = rms_norm(compute, m.head_dim, k, in.weight("k_norm.weight"), kEps, in.dtype);
   }
-  rotate(q, in.batch, in.tokens, m.head_dim, in.first, m.rope_theta);
-  rotate(k, in.batch, in.tokens, m.head_dim, in.first, m.rope_theta);
-  if (in.observer) {
-    TensorSet inputs;
-    inputs[Slot::kQ] = tensor_of(q, {in.batch, in.tokens, m.heads, 1, m.head_dim});
-    inputs[Slot::kK] = tensor_of(k, {in.batch, in.tokens, m.kv_heads, 1, m.head_dim});
-    inputs[Slot::kV] = tensor_of(v, {in.batch, in.tokens, m.kv_heads, m.head_dim});
-    in.observer(in.layer, inputs);
-  }
+  q = rotated(compute, q, in.batch, in.tokens, m.head_dim, in.first, m.rope_theta);
+  k = rotated(compute, k, in.batch, in.tokens, m.head_dim, in.first, m.rope_theta);
 
-  state.keys.resize(static_cast<std::size_t>(in.batch));
-  state.values.resize(static_cast<std::size_t>(in.batch));
-  const std::int64_t query = m.heads * m.head_dim, key = m.kv_heads * m.head_dim;
-  Buffer o(q.size());
+  Problem shown;  // what an observer is told of the shapes
+  shown.rule = Rule::kLinear;
+  shown.batch = shown.sequences = in.batch;
+  shown.seq_len = in.tokens;
+  shown.heads = m.heads;
+  shown.qk_heads = m.kv_heads;
+  shown.key_dim = shown.value_dim = m.head_dim;
+  SlotArrays inputs;
+  inputs[Slot::kQ] = q;
+  inputs[Slot::kK] = k;
+  inputs[Slot::kV] = v;
+  in.observe(shown, inputs);
+
+  remember(m, in, k, v, state.cache);
+  const Array o = compute.allocate(in.dtype, q.size);
   for (std::int64_t row = 0; row < in.batch; ++row) {
-    std::vector<float>& keys = state.keys[row];
-    std::vector<float>& values = state.values[row];
-    const std::int64_t first = row * in.tokens * key, last = first + in.tokens * key;
-    keys.insert(keys.end(), k.begin() + first, k.begin() + last);
-    values.insert(values.end(), v.begin() + first, v.begin() + last);
-    const std::int64_t kept = static_cast<std::int64_t>(keys.size()) / key;
-    for (std::int64_t head = 0; head < m.heads; ++head) {
-      const std::int64_t shared = head * m.kv_heads / m.heads * m.head_dim;
-      const std::int64_t own = row * in.tokens * query + head * m.head_dim;
-      attend(m, in.tokens, kept, q.data() + own, keys.data() + shared, values.data() + shared,
-             o.data() + own);
-    }
-    // The next token sees itself and window - 1 of these.
-    if (m.window && kept > *m.window - 1) {
-      const std::int64_t gone = (kept - (*m.window - 1)) * key;
-      keys.erase(keys.begin(), keys.begin() + gone);
-      values.erase(values.begin(), values.begin() + gone);
-    }
+    for (std::int64_t begin = 0; begin < in.tokens; begin += kQueryBlock)
+      attend(m, in, row, begin, std::min(kQueryBlock, in.tokens - begin), q, state.cache, o);
   }
-  return in.project(o, "o_proj");
+  in.add_projection(o, "o_proj");
 }
 
 }  // namespace statescope

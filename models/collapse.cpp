@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "models/operations.h"
+
 #include <statescope/error.h>
 
 namespace statescope {
@@ -16,15 +18,22 @@ double loss_of(std::span<const float> row, std::int32_t target) {
   return most + std::log(sum) - row[target];
 }
 
-/// Adds the sum over tokens of each head's mean gate; g [1, T, H, ...].
-void add_decays(const Tensor& g, std::vector<double>& decays) {
-  const std::int64_t tokens = g.shape[1], heads = g.shape[2], width = g.size() / (tokens * heads);
-  decays.resize(static_cast<std::size_t>(heads));
-  for (std::int64_t row = 0; row < tokens * heads; ++row) {
-    double sum = 0;
-    for (std::int64_t i = 0; i < width; ++i) sum += g.as<float>()[row * width + i];
-    decays[row % heads] += sum / static_cast<double>(width);
-  }
+/// to [1, H ...] += the sum over tokens of g [T, H ...], where it lies: ones times g.
+void add_gates(Compute& compute, std::int64_t tokens, const Array& g, Array& to) {
+  const std::int64_t width = g.size / tokens;
+  if (!to.present()) to = filled(compute, g.dtype, width, 0);
+  compute.multiply({.m = 1, .n = width, .k = tokens, .accumulate = true},
+                   {filled(compute, g.dtype, tokens, 1), tokens}, {g, width}, {to, width});
+}
+
+/// Each head's mean over subheads and channels.
+std::vector<double> head_means(Compute& compute, std::int64_t heads, const Array& sums) {
+  const Tensor host = compute.download(sums, {heads, sums.size / heads});
+  std::vector<double> means(static_cast<std::size_t>(heads), 0);
+  const std::int64_t width = host.shape[1];
+  for (std::int64_t i = 0; i < host.size(); ++i)
+    means[i / width] += host.as<float>()[i] / static_cast<double>(width);
+  return means;
 }
 
 std::int64_t heads_of(const Mixer& mixer) {
@@ -43,23 +52,16 @@ double largest(const std::vector<StateRecord>& records, std::int64_t trained, bo
 
 }  // namespace
 
-HeadStatistics statistics_of(std::span<const float> state) {
-  HeadStatistics s;
-  const auto n = static_cast<double>(state.size());
-  double squares = 0;
-  for (float x : state) {
-    s.mean += x / n;
-    squares += static_cast<double>(x) * x;
-    s.max = std::max(s.max, std::abs(static_cast<double>(x)));
+std::vector<HeadStatistics> statistics_of(Compute& compute, std::int64_t heads, const Array& state) {
+  const Array rows = compute.allocate(DType::kF32, heads * kRowStatistics);
+  compute.row_statistics(heads, state.size / heads, state, rows);
+  const Tensor host = compute.download(rows, {heads, kRowStatistics});
+  std::vector<HeadStatistics> found;
+  for (std::int64_t head = 0; head < heads; ++head) {
+    const float* row = host.as<float>().data() + head * kRowStatistics;
+    found.push_back({row[0], row[1], row[2], row[3], row[4]});
   }
-  for (float x : state) s.variance += (x - s.mean) * (x - s.mean) / n;
-  s.rms = std::sqrt(squares / n);
-  std::vector<float> sorted(state.begin(), state.end());
-  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
-  std::nth_element(sorted.begin(), middle, sorted.end());
-  s.median = *middle;
-  if (sorted.size() % 2 == 0) s.median = (s.median + *std::max_element(sorted.begin(), middle)) / 2;
-  return s;
+  return found;
 }
 
 std::vector<StateRecord> record_states(Model& model, std::span<const std::int32_t> ids, std::int64_t every,
@@ -67,9 +69,11 @@ std::vector<StateRecord> record_states(Model& model, std::span<const std::int32_
   if (every < 1)
     throw Error(ErrorKind::kUsage, "interval: found " + std::to_string(every) + ", wanted at least 1");
   const std::vector<Mixer>& mixers = model.config().layers;
-  std::vector<std::vector<double>> decays(mixers.size());
-  const Observer observe = [&](std::int64_t layer, const TensorSet& inputs) {
-    if (inputs[Slot::kG].present()) add_decays(inputs[Slot::kG], decays[layer]);
+  Compute& compute = model.compute();
+  std::vector<Array> decays(mixers.size());
+  const Observer observe = [&](std::int64_t layer, const LayerInputs& inputs) {
+    const Array& g = inputs.arrays[Slot::kG];
+    if (g.present()) add_gates(compute, inputs.problem.seq_len, g, decays[layer]);
   };
   std::vector<StateRecord> records;
   ModelState state = model.start();
@@ -87,14 +91,12 @@ std::vector<StateRecord> record_states(Model& model, std::span<const std::int32_
     if (predicted > 0) record.loss /= static_cast<double>(predicted);
     for (std::size_t layer = 0; layer < mixers.size(); ++layer) {
       record.layers.emplace_back();
-      const Tensor& held = state.layers[layer].recurrent.state;
       const std::int64_t heads = heads_of(mixers[layer]);
-      for (std::int64_t head = 0; head < heads; ++head) {
-        const std::int64_t width = held.size() / heads;
-        HeadStatistics s = statistics_of(held.as<float>().subspan(head * width, width));
-        if (!decays[layer].empty()) s.log_decay = decays[layer][head];
-        record.layers.back().push_back(s);
-      }
+      if (heads == 0) continue;
+      record.layers.back() = statistics_of(compute, heads, state.layers[layer].recurrent.state);
+      if (!decays[layer].present()) continue;
+      const std::vector<double> means = head_means(compute, heads, decays[layer]);
+      for (std::int64_t head = 0; head < heads; ++head) record.layers.back()[head].log_decay = means[head];
     }
     if (on_record) on_record(record);
     records.push_back(std::move(record));

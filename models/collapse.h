@@ -19,7 +19,8 @@ struct StateRecord {
   std::vector<std::vector<HeadStatistics>> layers;  ///< [layer][head]; empty for softmax attention
 };
 
-HeadStatistics statistics_of(std::span<const float> state);
+/// Of each head of a state [heads, width] in float32, but for the decay.
+std::vector<HeadStatistics> statistics_of(Compute& compute, std::int64_t heads, const Array& state);
 
 /// Feeds `ids` in intervals of `every` tokens and records after each; batch 1. `on_record` may stop it by
 /// throwing.

@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "models/expansion.h"
-#include "models/operations.h"
 #include "runtime/check/random.h"
+#include "runtime/cpu/compute.h"
 
 #include <statescope/error.h>
 
@@ -105,8 +105,18 @@ Keys keys_from_tensor(const TensorView& k, std::int64_t row, std::int64_t head, 
 }
 
 std::vector<double> gram_matrix(const Keys& keys) {
-  const std::vector<double> rows(keys.values.begin(), keys.values.end());
-  return row_products(keys.pairs, 1 / static_cast<double>(keys.expansion), rows);
+  const std::int64_t n = keys.pairs, width = keys.expansion * keys.key_dim;
+  Tensor all(DType::kF32, {n, width});
+  std::ranges::copy(keys.values, all.as<float>().begin());
+  const auto compute = cpu::make_compute();
+  const Array rows = compute->constant(all.view(), DType::kF64);
+  const Array gram = compute->allocate(DType::kF64, n * n);
+  compute->multiply({.m = n, .n = n, .k = width, .transpose_b = true}, {rows, width}, {rows, width},
+                    {gram, n});
+  const Tensor found = compute->download(gram, {n, n});
+  std::vector<double> products(found.as<double>().begin(), found.as<double>().end());
+  for (double& x : products) x /= static_cast<double>(keys.expansion);
+  return products;
 }
 
 std::vector<double> interference(const std::vector<double>& gram, std::int64_t pairs) {
@@ -127,8 +137,8 @@ std::array<std::int64_t, kCosineBins> cosine_histogram(const std::vector<double>
   std::array<std::int64_t, kCosineBins> counts{};
   for (std::int64_t j = 0; j < pairs; ++j) {
     for (std::int64_t i = 0; i < j; ++i) {
-      const int bin = static_cast<int>((gram[j * pairs + i] + 1) / 2 * kCosineBins);
-      ++counts[std::clamp(bin, 0, kCosineBins - 1)];
+      const auto bin = static_cast<std::int64_t>((gram[j * pairs + i] + 1) / 2 * kCosineBins);
+      ++counts[std::clamp<std::int64_t>(bin, 0, kCosineBins - 1)];
     }
   }
   return counts;

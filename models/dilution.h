@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include <statescope/compute.h>
 #include <statescope/device.h>
 #include <statescope/problem.h>
 
@@ -50,7 +51,6 @@ std::vector<double> interference(const std::vector<double>& gram, std::int64_t p
 double independent_expectation(std::int64_t pairs, std::int64_t expansion, std::int64_t key_dim);
 
 /// Counts of the off-diagonal entries of G in equal bins over [-1, 1].
-inline constexpr int kCosineBins = 41;
 std::array<std::int64_t, kCosineBins> cosine_histogram(const std::vector<double>& gram, std::int64_t pairs);
 
 /// Runs the recurrence on the device: n tokens write (g = 0, beta = 1) random values, n tokens read with the

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "models/mixers.h"
 #include "models/state_expansion.h"
@@ -7,76 +8,89 @@
 namespace statescope {
 namespace {
 
-/// q or k [B T, Hq, E, K]: projected, expanded, convolved, activated, placed, normed.
-Buffer query_or_key(const LinearMixer& m, const MixerContext& in, const Buffer& x, const std::string& which,
-                    std::vector<float>* history) {
-  Buffer y = in.project(x, which + "_proj");
-  y = expand_heads(m.expansion, m.qk_heads, m.key_dim, std::move(y),
-                   [&](const std::string& end) { return in.weight(which + "_expand." + end); });
-  if (m.short_conv) {
-    causal_convolution(y, in.batch, in.weight(which + "_conv1d.weight"), in.weight(which + "_conv1d.bias"),
-                       *history);
+/// Convolved where the mixer convolves, and activated: y [B T, channels].
+Array convolved(const LinearMixer& m, const MixerContext& in, const Array& x, const std::string& which,
+                Activation activation, const Array& history) {
+  if (!m.short_conv && activation == Activation::kIdentity) return x;
+  Array y = in.compute().allocate(x.dtype, x.size);
+  if (!m.short_conv) {
+    in.compute().apply(pointwise_of(activation), y, {x});
+    return y;
   }
-  activate(m.qk_activation, y);
-  if (m.rotary) rotate(y, in.batch, in.tokens, m.state_key_dim(), in.first, 10000);
-  if (m.l2_norm) l2_norm(y, m.state_key_dim());
+  const std::int64_t channels = x.size / in.rows();
+  in.compute().convolve({in.batch, in.tokens, channels, m.conv_size, pointwise_of(activation)}, {x, channels},
+                        in.weight(which + "_conv1d.weight"), in.weight(which + "_conv1d.bias"), history, y);
+  return y;
+}
+
+/// q or k [B T, Hq, E, K]: projected, expanded, convolved, activated, placed, normed.
+Array query_or_key(const LinearMixer& m, const MixerContext& in, const Array& x, const std::string& which,
+                   const Array& history) {
+  Compute& compute = in.compute();
+  Array y = in.project(x, which + "_proj");
+  y = expand_heads(compute, m.expansion, m.qk_heads, m.key_dim, y,
+                   [&](const std::string& end) { return in.weight(which + "_expand." + end); });
+  y = convolved(m, in, y, which, m.qk_activation, history);
+  const std::int64_t width = m.state_key_dim();
+  if (m.rotary) y = rotated(compute, y, in.batch, in.tokens, width, in.first, 10000);
+  constexpr float kEps = 1e-6f;
+  if (m.l2_norm) compute.normalise(RowNorm::kLength, kEps, y.size / width, width, y, {}, y);
   return y;
 }
 
 /// g [B T, H, E] (a vector over K for Decay::kChannel), natural logarithm.
-Buffer decays(const LinearMixer& m, const MixerContext& in, const Buffer& x) {
+Array decays(const LinearMixer& m, const MixerContext& in, const Array& x) {
+  Compute& compute = in.compute();
   const std::int64_t width = m.heads * m.states();
   if (m.decay == Decay::kScalar) {
-    Buffer g = in.project(x, "a_proj");
-    const auto log_a = in.weight("A_log"), bias = in.weight("dt_bias");
-    for (std::size_t i = 0; i < g.size(); ++i) {
-      const auto gate = static_cast<std::int64_t>(i) % width;
-      g[i] = -std::exp(log_a[gate]) * softplus(g[i] + bias[gate]);
-    }
+    const Array g = in.project(x, "a_proj", in.wide());
+    const Extents rows{0, 0, width, 1}, gates{0, 0, 0, 1};
+    compute.apply(Pointwise::kDecay, {1, 1, in.rows(), width}, {g, rows},
+                  {{g, rows}, {in.weight("A_log"), gates}, {in.weight("dt_bias"), gates}});
     return g;
   }
   if (m.decay == Decay::kChannel) {
     constexpr float kNormaliser = 16;
-    Buffer g = in.project(in.project(x, "gk_proj.0"), "gk_proj.1");
-    const float floor = m.gate_floor ? static_cast<float>(*m.gate_floor) : -INFINITY;
-    for (float& value : g) value = std::max(floor, -softplus(-value) / kNormaliser);
+    const Array g = in.project(in.project(x, "gk_proj.0"), "gk_proj.1", in.wide());
+    const float floor =
+        m.gate_floor ? static_cast<float>(*m.gate_floor) : std::numeric_limits<float>::lowest();
+    compute.apply(Pointwise::kChannelDecay, g, {g}, kNormaliser, floor);
     return g;
   }
   // A key of zero decay takes part in the gated delta rule and in ssd only.
-  Buffer g(static_cast<std::size_t>(in.rows() * width));
-  if (m.decay == Decay::kNone) return g;
-  for (std::int64_t head = 0; head < m.heads; ++head) {
-    const auto retention = static_cast<float>(std::log1p(-std::exp2(-5.0 - static_cast<double>(head))));
-    for (std::int64_t row = 0; row < in.rows(); ++row) {
-      std::fill_n(g.begin() + row * width + head * m.states(), m.states(), retention);
-    }
-  }
+  if (m.decay == Decay::kNone) return filled(compute, in.wide(), in.rows() * width, 0);
+  std::vector<float> retentions;
+  for (std::int64_t head = 0; head < m.heads; ++head)
+    retentions.push_back(static_cast<float>(std::log1p(-std::exp2(-5.0 - static_cast<double>(head)))));
+  Array g = compute.allocate(in.wide(), in.rows() * width);
+  compute.apply(Pointwise::kCopy, {1, in.rows(), m.heads, m.states()}, {g, {0, width, m.states(), 1}},
+                {{uploaded(compute, retentions, in.wide()), {0, 0, 1, 0}}});
   return g;
 }
 
-Buffer write_strengths(const LinearMixer& m, const MixerContext& in, const Buffer& x) {
+Array write_strengths(const LinearMixer& m, const MixerContext& in, const Array& x) {
   const float most = m.double_beta ? 2.0f : 1.0f;
-  if (!m.learned_beta) return Buffer(static_cast<std::size_t>(in.rows() * m.heads * m.states()), most);
-  Buffer beta = in.project(x, "b_proj");
-  for (float& value : beta) value = most * sigmoid(value);
+  if (!m.learned_beta) return filled(in.compute(), in.wide(), in.rows() * m.heads * m.states(), most);
+  const Array beta = in.project(x, "b_proj", in.wide());
+  in.compute().apply(Pointwise::kSigmoid, beta, {beta}, most);
   return beta;
 }
 
 /// Inputs of the convolutions of q, k and v before the first token: zeros.
-void start_histories(const LinearMixer& m, std::int64_t batch, LayerState& state) {
-  if (!m.short_conv || !state.conv.empty()) return;
+void start_histories(const LinearMixer& m, const MixerContext& in, LayerState& state) {
+  if (!state.conv.empty()) return;
+  state.conv.resize(3);
+  if (!m.short_conv) return;
   const std::int64_t key = m.qk_heads * m.key_dim * m.expansion.factor, value = m.heads * m.value_dim;
-  for (std::int64_t channels : {key, key, value}) {
-    state.conv.emplace_back(static_cast<std::size_t>(batch * (m.conv_size - 1) * channels));
-  }
+  const std::int64_t channels[] = {key, key, value};
+  for (int i = 0; i < 3; ++i)
+    state.conv[i] = filled(in.compute(), in.dtype, in.batch * (m.conv_size - 1) * channels[i], 0);
 }
 
 }  // namespace
 
-Buffer mix(const LinearMixer& m, const MixerContext& in, const Buffer& x, LayerState& state) {
-  start_histories(m, in.batch, state);
-  const auto history = [&](int i) { return m.short_conv ? &state.conv[i] : nullptr; };
-
+void mix(const LinearMixer& m, const MixerContext& in, const Array& x, LayerState& state) {
+  start_histories(m, in, state);
   Problem problem;
   problem.rule = m.rule();
   problem.division = m.expansion.factor > 1 ? m.expansion.division : Division::kSubheads;
@@ -89,23 +103,18 @@ Buffer mix(const LinearMixer& m, const MixerContext& in, const Buffer& x, LayerS
   problem.value_dim = m.value_dim;
   problem.scale = default_scale(m.key_dim);
 
-  Buffer v = in.project(x, "v_proj");
-  if (m.short_conv)
-    causal_convolution(v, in.batch, in.weight("v_conv1d.weight"), in.weight("v_conv1d.bias"), *history(2));
-  activate(m.v_activation, v);
+  SlotArrays inputs;
+  inputs[Slot::kQ] = query_or_key(m, in, x, "q", state.conv[0]);
+  inputs[Slot::kK] = query_or_key(m, in, x, "k", state.conv[1]);
+  inputs[Slot::kV] = convolved(m, in, in.project(x, "v_proj"), "v", m.v_activation, state.conv[2]);
+  if (has_gate(problem.rule)) inputs[Slot::kG] = decays(m, in, x);
+  if (has_beta(problem.rule)) inputs[Slot::kBeta] = write_strengths(m, in, x);
 
-  TensorSet inputs;
-  inputs[Slot::kQ] = tensor_of(query_or_key(m, in, x, "q", history(0)), shape_of(problem, Slot::kQ));
-  inputs[Slot::kK] = tensor_of(query_or_key(m, in, x, "k", history(1)), shape_of(problem, Slot::kK));
-  inputs[Slot::kV] = tensor_of(v, shape_of(problem, Slot::kV));
-  if (has_gate(problem.rule)) inputs[Slot::kG] = tensor_of(decays(m, in, x), shape_of(problem, Slot::kG));
-  if (has_beta(problem.rule))
-    inputs[Slot::kBeta] = tensor_of(write_strengths(m, in, x), shape_of(problem, Slot::kBeta));
-
-  Buffer o = in.recur(problem, std::move(inputs), state);
-  rms_norm(o, m.value_dim, in.weight(m.norm_name + ".weight"), in.norm_eps);
-  if (m.output_gate) gate(o, in.project(x, "g_proj"));
-  return in.project(o, "o_proj");
+  const Array read = in.recur(problem, inputs, state);
+  const Array o =
+      rms_norm(in.compute(), m.value_dim, read, in.weight(m.norm_name + ".weight"), in.norm_eps, in.dtype);
+  if (m.output_gate) in.compute().apply(Pointwise::kGate, o, {o, in.project(x, "g_proj")});
+  in.add_projection(o, "o_proj");
 }
 
 }  // namespace statescope

@@ -1,46 +1,36 @@
 #include <algorithm>
-#include <cmath>
+#include <limits>
 
 #include "models/mixers.h"
 
 namespace statescope {
-namespace {
 
-/// Columns [first, first + width) of rows `stride` wide.
-Buffer columns(const Buffer& x, std::int64_t stride, std::int64_t first, std::int64_t width) {
-  const std::int64_t rows = static_cast<std::int64_t>(x.size()) / stride;
-  Buffer y(static_cast<std::size_t>(rows * width));
-  for (std::int64_t row = 0; row < rows; ++row) {
-    std::copy_n(x.begin() + row * stride + first, width, y.begin() + row * width);
-  }
-  return y;
-}
-
-}  // namespace
-
-Buffer mix(const Mamba2Mixer& m, const MixerContext& in, const Buffer& x, LayerState& state) {
-  const std::int64_t inner = m.inner(), conv = m.conv_dim(), keys = m.groups * m.state_size;
+void mix(const Mamba2Mixer& m, const MixerContext& in, const Array& x, LayerState& state) {
+  Compute& compute = in.compute();
+  const std::int64_t n = in.rows(), inner = m.inner(), conv = m.conv_dim(), keys = m.groups * m.state_size;
   if (state.conv.empty())
-    state.conv.emplace_back(static_cast<std::size_t>(in.batch * (m.conv_size - 1) * conv));
+    state.conv.push_back(filled(compute, in.dtype, in.batch * (m.conv_size - 1) * conv, 0));
 
-  const Buffer projected = in.project(x, "in_proj");  // z, x B C, dt
+  const Array projected = in.project(x, "in_proj");  // z, x B C, dt
   const std::int64_t stride = inner + conv + m.heads;
-  const Buffer z = columns(projected, stride, 0, inner);
-  Buffer mixed = columns(projected, stride, inner, conv);
-  Buffer step = columns(projected, stride, inner + conv, m.heads);
-  causal_convolution(mixed, in.batch, in.weight("conv1d.weight"), in.weight("conv1d.bias"), state.conv[0]);
-  activate(Activation::kSilu, mixed);
-  const Buffer value = columns(mixed, conv, 0, inner);
+  const Array mixed = compute.allocate(in.dtype, n * conv);
+  compute.convolve({in.batch, in.tokens, conv, m.conv_size, Pointwise::kSilu}, {projected, stride, 0, inner},
+                   in.weight("conv1d.weight"), in.weight("conv1d.bias"), state.conv[0], mixed);
 
-  const auto log_a = in.weight("A_log"), bias = in.weight("dt_bias"), skip = in.weight("D");
-  Buffer g(step.size()), scaled = value;
-  for (std::size_t i = 0; i < step.size(); ++i) {
-    const std::size_t head = i % static_cast<std::size_t>(m.heads);
-    const double raw = softplus(static_cast<double>(step[i]) + bias[head]);
-    step[i] = static_cast<float>(std::clamp(raw, m.step_min, m.step_max));
-    g[i] = -std::exp(log_a[head]) * step[i];
-    for (std::int64_t p = 0; p < m.head_dim; ++p) scaled[i * m.head_dim + p] *= step[i];
-  }
+  // The heads' steps [n, H], and what is counted a head and channel [n, H, P].
+  const Extents steps{1, 1, n, m.heads}, of_head{0, 0, 0, 1};
+  const Extents values{1, n, m.heads, m.head_dim}, packed{0, inner, m.head_dim, 1};
+  const Array step = compute.allocate(in.wide(), n * m.heads), g = compute.allocate(in.wide(), n * m.heads);
+  const auto most = static_cast<float>(
+      std::min<double>(m.step_max, std::numeric_limits<float>::max()));  // infinite where there is no limit
+  compute.apply(Pointwise::kStep, steps, {step, {0, 0, m.heads, 1}},
+                {{projected, {0, 0, stride, 1}, inner + conv}, {in.weight("dt_bias"), of_head}},
+                static_cast<float>(m.step_min), most);
+  compute.apply(Pointwise::kStepDecay, steps, {g, {0, 0, m.heads, 1}},
+                {{step, {0, 0, m.heads, 1}}, {in.weight("A_log"), of_head}});
+  const View value{mixed, {0, conv, m.head_dim, 1}};
+  const Array scaled = compute.allocate(in.dtype, n * inner);
+  compute.apply(Pointwise::kMultiply, values, {scaled, packed}, {value, {step, {0, m.heads, 1, 0}}});
 
   Problem problem;
   problem.rule = Rule::kSsd;
@@ -51,20 +41,18 @@ Buffer mix(const Mamba2Mixer& m, const MixerContext& in, const Buffer& x, LayerS
   problem.key_dim = m.state_size;
   problem.value_dim = m.head_dim;
   problem.scale = 1;
-  TensorSet inputs;
-  inputs[Slot::kQ] = tensor_of(columns(mixed, conv, inner + keys, keys), shape_of(problem, Slot::kQ));
-  inputs[Slot::kK] = tensor_of(columns(mixed, conv, inner, keys), shape_of(problem, Slot::kK));
-  inputs[Slot::kV] = tensor_of(scaled, shape_of(problem, Slot::kV));
-  inputs[Slot::kG] = tensor_of(g, shape_of(problem, Slot::kG));
+  SlotArrays inputs;
+  inputs[Slot::kQ] = columns(compute, n, mixed, conv, inner + keys, keys);
+  inputs[Slot::kK] = columns(compute, n, mixed, conv, inner, keys);
+  inputs[Slot::kV] = scaled;
+  inputs[Slot::kG] = g;
 
-  Buffer o = in.recur(problem, std::move(inputs), state);
-  for (std::size_t i = 0; i < o.size(); ++i) {
-    const std::size_t head = i / static_cast<std::size_t>(m.head_dim) % static_cast<std::size_t>(m.heads);
-    o[i] += skip[head] * value[i];
-  }
-  gate(o, z);
-  rms_norm(o, inner, in.weight("norm.weight"), in.norm_eps);
-  return in.project(o, "out_proj");
+  const Array o = in.recur(problem, inputs, state);
+  compute.apply(Pointwise::kMultiplyAdd, values, {o, packed},
+                {{o, packed}, {in.weight("D"), {0, 0, 1, 0}}, value}, 1);
+  const Extents rows{0, 0, inner, 1};
+  compute.apply(Pointwise::kGate, {1, 1, n, inner}, {o, rows}, {{o, rows}, {projected, {0, 0, stride, 1}}});
+  in.add_projection(rms_norm(compute, inner, o, in.weight("norm.weight"), in.norm_eps, in.dtype), "out_proj");
 }
 
 }  // namespace statescope

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <string>
 
+#include "models/operations.h"
+
 #include <statescope/error.h>
 
 namespace statescope {
@@ -16,114 +18,98 @@ constexpr MitigationKind kKinds[] = {MitigationKind::kNone, MitigationKind::kFor
   throw Error(ErrorKind::kUsage, what);
 }
 
-/// Tokens [first, first + count) of x [B, T, ...]; tokens before the first are zero.
-Tensor tokens_of(const Tensor& x, std::int64_t first, std::int64_t count) {
-  Shape shape = x.shape;
-  const std::int64_t batch = shape[0], tokens = shape[1];
-  const std::int64_t width = element_count(shape) / std::max<std::int64_t>(1, batch * tokens);
-  shape[1] = count;
-  Tensor part(DType::kF32, shape);
-  const std::int64_t skipped = std::clamp<std::int64_t>(-first, 0, count);
-  for (std::int64_t row = 0; row < batch && skipped < count; ++row) {
-    std::copy_n(x.as<float>().begin() + (row * tokens + first + skipped) * width, (count - skipped) * width,
-                part.as<float>().begin() + (row * count + skipped) * width);
-  }
-  return part;
-}
-
-/// One behind the other along T; an absent one is empty.
-Tensor join_tokens(const Tensor& a, const Tensor& b) {
-  if (!a.present()) return b;
-  Shape shape = a.shape;
-  shape[1] += b.shape[1];
-  Tensor joined(DType::kF32, shape);
-  const std::int64_t batch = shape[0], first = a.size() / batch, second = b.size() / batch;
-  for (std::int64_t row = 0; row < batch; ++row) {
-    const auto to = joined.as<float>().begin() + row * (first + second);
-    std::copy_n(a.as<float>().begin() + row * first, first, to);
-    std::copy_n(b.as<float>().begin() + row * second, second, to + first);
-  }
-  return joined;
-}
-
-Tensor forget_more(const Mitigation& m, Recurrence& recurrence, const Problem& problem, TensorSet inputs,
-                   RecurrentState& state) {
+Array forget_more(const Mitigation& m, Recurrence& recurrence, const Problem& problem, SlotArrays inputs,
+                  RecurrentState& state) {
   if (!has_gate(problem.rule)) fail("mitigation forget-more: found rule linear, wanted one with a gate");
-  for (float& g : inputs[Slot::kG].as<float>()) g += static_cast<float>(std::log(m.decay_factor));
-  for (float& k : inputs[Slot::kK].as<float>()) k *= static_cast<float>(m.write_factor);
+  const auto changed = [&](Slot slot, double factor, double added) {
+    const Array from = inputs[slot];
+    inputs[slot] = recurrence.compute().allocate(from.dtype, from.size);
+    recurrence.compute().apply(Pointwise::kAffine, inputs[slot], {from}, static_cast<float>(factor),
+                               static_cast<float>(added));
+  };
+  changed(Slot::kG, 1, std::log(m.decay_factor));
+  changed(Slot::kK, m.write_factor, 0);
   return recurrence.run(problem, std::move(inputs), state.state);
 }
 
-Tensor windowed(const Mitigation& m, Recurrence& recurrence, const Problem& problem, const TensorSet& inputs,
-                RecurrentState& state) {
+/// e^{g_{t-r+1} + .. + g_t} of tokens `before` .. of g [B, all, H]: a scalar a token and head, summed on the
+/// host.
+Array window_decays(Compute& compute, const Problem& problem, const Array& g, std::int64_t before,
+                    std::int64_t window) {
+  const std::int64_t all = g.size / (problem.batch * problem.heads), heads = problem.heads;
+  const Tensor gates = convert(compute.download(g, {problem.batch, all, heads}).view(), DType::kF32);
+  std::vector<float> factors;
+  for (std::int64_t row = 0; row < problem.batch; ++row) {
+    for (std::int64_t t = before; t < before + problem.seq_len; ++t) {
+      for (std::int64_t head = 0; head < heads; ++head) {
+        double sum = 0;
+        for (std::int64_t s = std::max<std::int64_t>(0, t - window + 1); s <= t; ++s)
+          sum += gates.as<float>()[(row * all + s) * heads + head];
+        factors.push_back(static_cast<float>(std::exp(sum)));
+      }
+    }
+  }
+  return uploaded(compute, factors, g.dtype);
+}
+
+Array windowed(const Mitigation& m, Recurrence& recurrence, const Problem& problem, const SlotArrays& inputs,
+               RecurrentState& state) {
   if (problem.rule != Rule::kSsd || problem.expansion != 1) {
     fail("mitigation window: found rule " + std::string(name(problem.rule)) +
          " with E = " + std::to_string(problem.expansion) + ", wanted ssd with E = 1: a scalar gate a head");
   }
   if (m.window < 1) fail("mitigation window: found r = " + std::to_string(m.window) + ", wanted at least 1");
-  Tensor o = recurrence.run(problem, inputs, state.state);
+  Compute& compute = recurrence.compute();
+  const Array o = recurrence.run(problem, inputs, state.state);
 
   // These tokens' window begins among the ones that wait: token i here is token `before` + i of the joined
   // ones.
-  const std::int64_t before = state.waiting[Slot::kG].present() ? state.waiting[Slot::kG].shape[1] : 0;
-  const std::int64_t all = before + problem.seq_len;
-  TensorSet late;
+  const std::int64_t batch = problem.batch, before = state.waiting_tokens, all = before + problem.seq_len;
+  const std::int64_t kept = std::min(all, m.window);
+  SlotArrays late;
+  late[Slot::kQ] = inputs[Slot::kQ];
+  Array gates;
   for (Slot slot : {Slot::kK, Slot::kV, Slot::kG}) {
-    const Tensor joined = join_tokens(state.waiting[slot], inputs[slot]);
-    late[slot] = tokens_of(joined, before - m.window, problem.seq_len);
-    const std::int64_t kept = std::min(all, m.window);
-    state.waiting[slot] = tokens_of(joined, all - kept, kept);
-    if (slot != Slot::kG) continue;
-    // o_t - e^{g_{t-r+1} + .. + g_t} q_t h_{t-r}
-    late[Slot::kQ] = inputs[Slot::kQ];
-    const Tensor read = recurrence.run(problem, late, state.delayed);
-    for (std::int64_t row = 0; row < problem.batch; ++row) {
-      for (std::int64_t head = 0; head < problem.heads; ++head) {
-        const float* g = joined.as<float>().data() + row * all * problem.heads + head;
-        for (std::int64_t t = 0; t < problem.seq_len; ++t) {
-          double sum = 0;
-          for (std::int64_t s = std::max<std::int64_t>(0, before + t - m.window + 1); s <= before + t; ++s) {
-            sum += g[s * problem.heads];
-          }
-          const auto factor = static_cast<float>(std::exp(sum));
-          const std::int64_t at = ((row * problem.seq_len + t) * problem.heads + head) * problem.value_dim;
-          for (std::int64_t c = 0; c < problem.value_dim; ++c) {
-            o.as<float>()[at + c] -= factor * read.as<float>()[at + c];
-          }
-        }
-      }
-    }
+    const Array joined = join_tokens(compute, batch, state.waiting[slot], inputs[slot]);
+    late[slot] = tokens_of(compute, joined, batch, all, before - m.window, problem.seq_len);
+    state.waiting[slot] = tokens_of(compute, joined, batch, all, all - kept, kept);
+    if (slot == Slot::kG) gates = joined;
   }
+  state.waiting_tokens = kept;
+
+  // o_t - e^{g_{t-r+1} + .. + g_t} q_t h_{t-r}
+  const Array read = recurrence.run(problem, late, state.delayed);
+  const Array factors = window_decays(compute, problem, gates, before, m.window);
+  const std::int64_t heads = problem.heads, width = problem.value_dim;
+  const View values{o, {0, heads * width, width, 1}};
+  compute.apply(Pointwise::kMultiplyAdd, {1, batch * problem.seq_len, heads, width}, values,
+                {values, {factors, {0, heads, 1, 0}}, {read, values.strides}}, -1);
   return o;
 }
 
-/// Every head's state, all of its subheads, no longer than `norm`.
-void shorten(Tensor& state, std::int64_t heads, double norm) {
-  const std::int64_t width = state.size() / heads;
-  for (std::int64_t head = 0; head < heads; ++head) {
-    const std::span<float> own = state.as<float>().subspan(head * width, width);
-    double squares = 0;
-    for (float x : own) squares += static_cast<double>(x) * x;
-    if (squares <= norm * norm) continue;
-    const auto factor = static_cast<float>(norm / std::sqrt(squares));
-    for (float& x : own) x *= factor;
-  }
-}
-
-Tensor normalised(const Mitigation& m, Recurrence& recurrence, const Problem& problem,
-                  const TensorSet& inputs, RecurrentState& state) {
+Array normalised(const Mitigation& m, Recurrence& recurrence, const Problem& problem,
+                 const SlotArrays& inputs, RecurrentState& state) {
   if (!(m.norm > 0) || m.every < 1)
     fail("mitigation normalise: wanted a norm p above 0 and a positive interval");
-  Tensor o;
-  for (std::int64_t first = 0; first < problem.seq_len; first += m.every) {
+  Compute& compute = recurrence.compute();
+  const std::int64_t batch = problem.batch, tokens = problem.seq_len;
+  const std::int64_t width = problem.heads * problem.value_dim, heads = batch * problem.heads;
+  Array o = compute.allocate(inputs[Slot::kV].dtype, batch * tokens * width);
+  for (std::int64_t first = 0; first < tokens; first += m.every) {
     Problem piece = problem;
-    piece.seq_len = std::min(m.every, problem.seq_len - first);
-    TensorSet part;
+    piece.seq_len = std::min(m.every, tokens - first);
+    SlotArrays part;
     for (Slot slot : {Slot::kQ, Slot::kK, Slot::kV, Slot::kG, Slot::kBeta}) {
-      if (inputs[slot].present()) part[slot] = tokens_of(inputs[slot], first, piece.seq_len);
+      if (inputs[slot].present())
+        part[slot] = tokens_of(compute, inputs[slot], batch, tokens, first, piece.seq_len);
     }
-    o = join_tokens(o, recurrence.run(piece, std::move(part), state.state));
-    shorten(state.state, problem.batch * problem.heads, m.norm);
+    const Array read = recurrence.run(piece, std::move(part), state.state);
+    const std::int64_t row = piece.seq_len * width;
+    compute.apply(Pointwise::kCopy, {1, 1, batch, row}, {o, {0, 0, tokens * width, 1}, first * width},
+                  {{read, {0, 0, row, 1}}});
+    // Every head's state, all of its subheads, no longer than p.
+    compute.normalise(RowNorm::kLimit, static_cast<float>(m.norm), heads, state.state.size / heads,
+                      state.state, {}, state.state);
   }
   return o;
 }
@@ -151,8 +137,8 @@ MitigationKind parse_mitigation(std::string_view text) {
   fail("mitigation: found '" + std::string(text) + "', wanted none, forget-more, window or normalise");
 }
 
-Tensor run_mitigated(const Mitigation& mitigation, Recurrence& recurrence, const Problem& problem,
-                     TensorSet inputs, RecurrentState& state) {
+Array run_mitigated(const Mitigation& mitigation, Recurrence& recurrence, const Problem& problem,
+                    SlotArrays inputs, RecurrentState& state) {
   switch (mitigation.kind) {
     case MitigationKind::kForgetMore:
       return forget_more(mitigation, recurrence, problem, std::move(inputs), state);

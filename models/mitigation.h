@@ -30,13 +30,14 @@ struct Mitigation {
 
 /// The state of a layer's recurrence between calls.
 struct RecurrentState {
-  Tensor state;       ///< [B, H, E, K, V] f32; absent before the first token
-  Tensor delayed;     ///< kWindow: the state r tokens ago
-  TensorSet waiting;  ///< kWindow: k, v and g of the last r tokens, not yet in it
+  Array state;                      ///< [B, H, E, K, V] wide; absent before the first token
+  Array delayed;                    ///< kWindow: the state r tokens ago
+  SlotArrays waiting;               ///< kWindow: k, v and g of the last tokens, not yet in it
+  std::int64_t waiting_tokens = 0;  ///< at most r
 };
 
 /// o of Recurrence::run() under a mitigation. Throws Error(kUsage) when it does not apply to the problem.
-Tensor run_mitigated(const Mitigation& mitigation, Recurrence& recurrence, const Problem& problem,
-                     TensorSet inputs, RecurrentState& state);
+Array run_mitigated(const Mitigation& mitigation, Recurrence& recurrence, const Problem& problem,
+                    SlotArrays inputs, RecurrentState& state);
 
 }  // namespace statescope

@@ -1,16 +1,11 @@
 // The mixers: what carries information from token to token. Each maps normed tokens x [B T, hidden] to the
-// same shape and brings its layer's state forward.
+// same shape, adds that to the residual stream and brings its layer's state forward.
 #pragma once
 
 #include "models/model.h"
 #include "models/operations.h"
 
 namespace statescope {
-
-/// A tensor around a buffer's values.
-Tensor tensor_of(const Buffer& values, Shape shape);
-/// The values of an f32 tensor.
-Buffer buffer_of(const Tensor& tensor);
 
 /// What a mixer sees of its surroundings.
 struct MixerContext {
@@ -19,28 +14,39 @@ struct MixerContext {
   std::int64_t layer, batch, tokens;
   std::int64_t first;  ///< position of the first of these tokens
   double norm_eps;
+  DType dtype;  ///< of activations
   Recurrence& recurrence;
   const Mitigation& mitigation;
   const Observer& observer;
+  const Array& residual;  ///< [B T, hidden], wide
 
+  Compute& compute() const { return recurrence.compute(); }
   std::int64_t rows() const { return batch * tokens; }
-  std::span<const float> weight(const std::string& name) const { return weights(prefix + name); }
-  /// o [B T, H, V]
-  Buffer recur(const Problem& problem, TensorSet inputs, LayerState& state) const {
-    if (observer) observer(layer, inputs);
-    return buffer_of(run_mitigated(mitigation, recurrence, problem, std::move(inputs), state.recurrent));
+  DType wide() const { return wide_type(dtype); }
+  Array weight(const std::string& name) const { return weights(prefix + name); }
+  void observe(const Problem& problem, const SlotArrays& inputs) const {
+    if (observer) observer(layer, {problem, inputs});
   }
-  Buffer project(const Buffer& x, const std::string& name) const {
-    return linear(rows(), x, weight(name + ".weight"), weight(name + ".bias"));
+  /// o [B, T, H, V]
+  Array recur(const Problem& problem, const SlotArrays& inputs, LayerState& state) const {
+    observe(problem, inputs);
+    return run_mitigated(mitigation, recurrence, problem, inputs, state.recurrent);
+  }
+  Array project(const Array& x, const std::string& name, DType type) const {
+    return linear(compute(), rows(), x, weight(name + ".weight"), weight(name + ".bias"), type);
+  }
+  Array project(const Array& x, const std::string& name) const { return project(x, name, dtype); }
+  void add_projection(const Array& x, const std::string& name) const {
+    add_linear(compute(), rows(), x, weight(name + ".weight"), weight(name + ".bias"), residual);
   }
 };
 
 /// Linear attention and its descendants (papers/methods, section A): project, expand, convolve, gate, recur,
 /// norm, gate.
-Buffer mix(const LinearMixer& mixer, const MixerContext& context, const Buffer& x, LayerState& state);
+void mix(const LinearMixer& mixer, const MixerContext& context, const Array& x, LayerState& state);
 /// Mamba-2 (Dao and Gu, 2024), as the published class orders it: the gate comes before the norm.
-Buffer mix(const Mamba2Mixer& mixer, const MixerContext& context, const Buffer& x, LayerState& state);
+void mix(const Mamba2Mixer& mixer, const MixerContext& context, const Array& x, LayerState& state);
 /// Softmax attention, causal, full or over a window.
-Buffer mix(const AttentionMixer& mixer, const MixerContext& context, const Buffer& x, LayerState& state);
+void mix(const AttentionMixer& mixer, const MixerContext& context, const Array& x, LayerState& state);
 
 }  // namespace statescope

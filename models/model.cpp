@@ -1,7 +1,6 @@
 #include "models/model.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "models/layout.h"
 #include "models/mixers.h"
@@ -11,50 +10,43 @@
 namespace statescope {
 namespace {
 
-void add(Buffer& x, const Buffer& y) {
-  for (std::size_t i = 0; i < x.size(); ++i) x[i] += y[i];
-}
-
-Buffer normed(Buffer x, const ModelConfig& config, std::span<const float> weight) {
-  rms_norm(x, config.hidden, weight, config.norm_eps);
-  return x;
-}
-
-Buffer embed(std::span<const std::int32_t> ids, const ModelConfig& config, std::span<const float> table) {
-  Buffer x(ids.size() * static_cast<std::size_t>(config.hidden));
+void check_ids(std::span<const std::int32_t> ids, const ModelConfig& config, std::int64_t batch) {
+  if (ids.empty() || static_cast<std::int64_t>(ids.size()) % batch != 0) {
+    throw Error(ErrorKind::kUsage, "input_ids: found " + std::to_string(ids.size()) +
+                                       " ids, wanted a multiple of B = " + std::to_string(batch));
+  }
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= config.vocab_size) {
       throw Error(ErrorKind::kUsage, "input_ids: found " + std::to_string(ids[i]) + " at " +
                                          std::to_string(i) + ", wanted 0 to " +
                                          std::to_string(config.vocab_size - 1));
     }
-    std::copy_n(table.begin() + ids[i] * config.hidden, config.hidden, x.begin() + i * config.hidden);
   }
-  return x;
+}
+
+/// x += SwiGLU(x)
+void feed_forward(const MixerContext& in, const std::string& block, const Array& x) {
+  Compute& compute = in.compute();
+  const auto weight = [&](const char* name) { return in.weights(block + name); };
+  const std::int64_t n = in.rows();
+  const Array fed = rms_norm(compute, x.size / n, x, weight("mlp_norm.weight"), in.norm_eps, in.dtype);
+  const Array up = linear(compute, n, fed, weight("mlp.up_proj.weight"), {}, in.dtype);
+  const Array gate = linear(compute, n, fed, weight("mlp.gate_proj.weight"), {}, in.dtype);
+  compute.apply(Pointwise::kGate, up, {up, gate});
+  add_linear(compute, n, up, weight("mlp.down_proj.weight"), {}, x);
 }
 
 }  // namespace
 
-Tensor tensor_of(const Buffer& values, Shape shape) {
-  Tensor tensor(DType::kF32, std::move(shape));
-  if (tensor.size() != static_cast<std::int64_t>(values.size())) {
-    throw Error(ErrorKind::kUsage, "found " + std::to_string(values.size()) + " values, wanted shape " +
-                                       to_string(tensor.shape));
-  }
-  std::ranges::copy(values, tensor.as<float>().begin());
-  return tensor;
-}
-
-Buffer buffer_of(const Tensor& tensor) {
-  const std::span<const float> values = tensor.as<float>();
-  return {values.begin(), values.end()};
-}
-
 Model::Model(Checkpoint checkpoint, std::shared_ptr<Device> device, ModelOptions options)
+    : Model(std::move(checkpoint), device, device->compute(), options) {}
+
+Model::Model(Checkpoint checkpoint, std::shared_ptr<Device> device, std::shared_ptr<Compute> compute,
+             ModelOptions options)
     : checkpoint_(std::move(checkpoint)),
-      weights_(checkpoint_),
-      recurrence_(std::move(device), options.dtype, options.form),
-      mitigation_(options.mitigation) {}
+      weights_(checkpoint_, *compute, options.dtype),
+      recurrence_(std::move(device), compute, options.form),
+      options_(options) {}
 
 ModelState Model::start(std::int64_t batch) const {
   if (batch < 1)
@@ -64,56 +56,79 @@ ModelState Model::start(std::int64_t batch) const {
 
 Tensor Model::forward(ModelState& state, std::span<const std::int32_t> ids, bool last_only,
                       const Observer& observer) {
+  const Array logits = run(state, ids, last_only, observer);
+  const std::int64_t rows = logits.size / (state.batch * config().vocab_size);
+  return compute().download(logits, {state.batch, rows, config().vocab_size});
+}
+
+Array Model::run(ModelState& state, std::span<const std::int32_t> ids, bool last_only,
+                 const Observer& observer) {
+  check_ids(ids, config(), state.batch);
+  const Array on_device = compute().allocate(DType::kI32, static_cast<std::int64_t>(ids.size()));
+  compute().upload(on_device, std::as_bytes(ids));
+  return run(state, on_device, last_only, observer);
+}
+
+Array Model::run(ModelState& state, const Array& ids, bool last_only, const Observer& observer) {
   const ModelConfig& c = config();
-  const std::int64_t batch = state.batch;
-  const auto tokens = static_cast<std::int64_t>(ids.size()) / batch;
-  if (tokens < 1 || tokens * batch != static_cast<std::int64_t>(ids.size())) {
-    throw Error(ErrorKind::kUsage, "input_ids: found " + std::to_string(ids.size()) +
-                                       " ids, wanted a multiple of B = " + std::to_string(batch));
-  }
+  Compute& on = compute();
+  const std::int64_t batch = state.batch, tokens = ids.size / batch;
+  const DType dtype = options_.dtype, wide = wide_type(dtype);
   const bool mamba = c.model_type == "mamba2";
   const std::string outside = mamba ? "backbone." : "model.";
-  Buffer x = embed(ids, c, weights_(outside + "embeddings.weight"));
+  Array x = on.allocate(wide, ids.size * c.hidden);
+  on.gather(weights_(outside + "embeddings.weight"), c.hidden, ids, x);
   for (std::size_t i = 0; i < c.layers.size(); ++i) {
     const auto layer = static_cast<std::int64_t>(i);
     const std::string block = layer_prefix(c, layer);
-    const MixerContext context{weights_,    mixer_prefix(c, layer),
-                               layer,       batch,
-                               tokens,      state.tokens,
-                               c.norm_eps,  recurrence_,
-                               mitigation_, observer};
-    const Buffer in = normed(x, c, weights_(block + (mamba ? "norm.weight" : "attn_norm.weight")));
-    add(x, std::visit([&](const auto& m) { return mix(m, context, in, state.layers[i]); }, c.layers[i]));
-    if (c.intermediate == 0) continue;
-    const Buffer fed = normed(x, c, weights_(block + "mlp_norm.weight"));
-    const std::int64_t n = batch * tokens;
-    Buffer up = linear(n, fed, weights_(block + "mlp.up_proj.weight"));
-    gate(up, linear(n, fed, weights_(block + "mlp.gate_proj.weight")));
-    add(x, linear(n, up, weights_(block + "mlp.down_proj.weight")));
+    const MixerContext context{weights_,    mixer_prefix(c, layer), layer,      batch,
+                               tokens,      state.tokens,           c.norm_eps, dtype,
+                               recurrence_, options_.mitigation,    observer,   x};
+    const Array in = rms_norm(on, c.hidden, x, weights_(block + (mamba ? "norm.weight" : "attn_norm.weight")),
+                              c.norm_eps, dtype);
+    std::visit([&](const auto& mixer) { mix(mixer, context, in, state.layers[i]); }, c.layers[i]);
+    if (c.intermediate > 0) feed_forward(context, block, x);
   }
   state.tokens += tokens;
 
-  const std::int64_t rows = last_only ? 1 : tokens;
-  Buffer last;
-  for (std::int64_t row = 0; row < batch; ++row) {
-    last.insert(last.end(), x.begin() + ((row + 1) * tokens - rows) * c.hidden,
-                x.begin() + (row + 1) * tokens * c.hidden);
-  }
-  last = normed(std::move(last), c, weights_(outside + (mamba ? "norm_f.weight" : "norm.weight")));
-  std::span<const float> head = weights_("lm_head.weight");
-  if (head.empty()) head = weights_(outside + "embeddings.weight");
-  return tensor_of(linear(batch * rows, last, head), {batch, rows, c.vocab_size});
+  if (last_only) x = columns(on, batch, x, tokens * c.hidden, (tokens - 1) * c.hidden, c.hidden);
+  const Array last = rms_norm(on, c.hidden, x, weights_(outside + (mamba ? "norm_f.weight" : "norm.weight")),
+                              c.norm_eps, dtype);
+  Array head = weights_("lm_head.weight");
+  if (!head.present()) head = weights_(outside + "embeddings.weight");
+  return linear(on, last.size / c.hidden, last, head, {}, wide);
+}
+
+bool Model::steps_alike() const {
+  if (options_.mitigation.kind != MitigationKind::kNone) return false;
+  return std::ranges::all_of(config().layers, [](const Mixer& mixer) {
+    const auto* linear = std::get_if<LinearMixer>(&mixer);
+    return linear ? !linear->rotary : std::holds_alternative<Mamba2Mixer>(mixer);
+  });
 }
 
 std::vector<std::int32_t> generate(Model& model, ModelState& state, std::span<const std::int32_t> prompt,
-                                   std::int64_t count) {
+                                   std::int64_t count, const std::function<void(std::int32_t)>& on_token) {
+  Compute& compute = model.compute();
+  const Array id = compute.allocate(DType::kI32, 1);
+  const auto choose = [&](const Array& logits) { compute.largest(1, logits.size, logits, id); };
+  choose(model.run(state, prompt, true));
   std::vector<std::int32_t> generated;
-  Tensor logits = model.forward(state, prompt, true);
+  const auto step = [&] { choose(model.run(state, id, true)); };
+  std::function<void()> repeat;
   while (true) {
-    const std::span<const float> row = logits.as<float>();
-    generated.push_back(static_cast<std::int32_t>(std::ranges::max_element(row) - row.begin()));
+    compute.download(id, std::as_writable_bytes(std::span(&generated.emplace_back(), 1)));
+    if (on_token) on_token(generated.back());
     if (static_cast<std::int64_t>(generated.size()) >= count) return generated;
-    logits = model.forward(state, {&generated.back(), 1}, true);
+    if (repeat) {
+      const std::int64_t seen = state.tokens;
+      repeat();
+      state.tokens = seen + 1;
+    } else if (model.steps_alike() && state.tokens > static_cast<std::int64_t>(prompt.size())) {
+      repeat = compute.record(step);  // the second step: the first leaves the state's arrays in place
+    } else {
+      step();
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 // A language model that runs: forward over tokens, and its state between calls, so that generation is a
-// prefill followed by steps. The recurrence runs on the device; everything around it on the host in float32.
+// prefill followed by steps. Weights, activations and states stay on the device.
 #pragma once
 
 #include <functional>
@@ -12,13 +12,18 @@
 
 namespace statescope {
 
+/// Softmax attention's keys and values, [B, capacity, kv heads, head dim], of which `kept` tokens a row are
+/// there.
+struct KeyValueCache {
+  Array keys, values;
+  std::int64_t kept = 0, capacity = 0;
+};
+
 /// What one layer keeps of the tokens so far.
 struct LayerState {
   RecurrentState recurrent;
-  std::vector<std::vector<float>> conv;  ///< last inputs of each convolution, [B, size - 1, C]
-  std::vector<std::vector<float>>
-      keys;  ///< softmax attention, a batch row: [tokens kept, kv heads, head dim]
-  std::vector<std::vector<float>> values;
+  std::vector<Array> conv;  ///< last inputs of each convolution, [B, size - 1, C]
+  KeyValueCache cache;
 };
 
 struct ModelState {
@@ -28,41 +33,61 @@ struct ModelState {
 };
 
 struct ModelOptions {
-  DType dtype = DType::kF32;   ///< of the recurrence's q, k, v and o
+  /// Of weights in products and of activations; the residual stream, gates, states and logits are float32.
+  /// f64 runs on the cpu alone, and everything is of it.
+  DType dtype = DType::kF32;
   Form form = Form::kAuto;     ///< of a prefill
   Mitigation mitigation = {};  ///< of state collapse
 };
 
-/// Called for each layer with the recurrence's inputs as they go to the device, before rounding (softmax
-/// attention: q, k after positions [B, T, heads, 1, head dim] in Slot::kQ and kK, and v).
-using Observer = std::function<void(std::int64_t layer, const TensorSet& inputs)>;
+/// A layer's recurrence: its sizes and inputs (softmax attention: q, k after positions and v, with E = 1).
+struct LayerInputs {
+  Problem problem;  ///< shape_of() its slots
+  SlotArrays arrays;
+};
+using Observer = std::function<void(std::int64_t layer, const LayerInputs& inputs)>;
 
 class Model {
  public:
-  /// Maps the checkpoint's float32 weights and widens 16-bit ones once.
+  /// Puts the weights on the device; the cpu reads float32 ones where the checkpoint is mapped.
   Model(Checkpoint checkpoint, std::shared_ptr<Device> device, ModelOptions options = {});
+  /// The same with operations that somebody else has made for that device.
+  Model(Checkpoint checkpoint, std::shared_ptr<Device> device, std::shared_ptr<Compute> compute,
+        ModelOptions options = {});
 
   const ModelConfig& config() const { return checkpoint_.config; }
   const Device& device() const { return recurrence_.device(); }
+  Compute& compute() const { return recurrence_.compute(); }
+  const Weights& weights() const { return weights_; }
 
   /// The state before the first token.
   ModelState start(std::int64_t batch = 1) const;
 
-  /// `ids` [B, T] continue the state's tokens. Logits [B, T, vocabulary] in f32, or of the last token [B, 1,
+  /// `ids` [B, T] continue the state's tokens. Logits [B, T, vocabulary] wide, or of the last token [B, 1,
   /// vocabulary]. Throws Error(kUsage) on an id outside of the vocabulary and when B does not divide the ids.
   Tensor forward(ModelState& state, std::span<const std::int32_t> ids, bool last_only = false,
                  const Observer& observer = {});
+  /// The same with the logits left on the device.
+  Array run(ModelState& state, std::span<const std::int32_t> ids, bool last_only = false,
+            const Observer& observer = {});
+  /// The same from ids on the device, which are taken to be in the vocabulary.
+  Array run(ModelState& state, const Array& ids, bool last_only = false, const Observer& observer = {});
+
+  /// Whether every step is the same operations on the same arrays, so that one can be recorded.
+  bool steps_alike() const;
 
  private:
   Checkpoint checkpoint_;
   Weights weights_;
   Recurrence recurrence_;
-  Mitigation mitigation_;
+  ModelOptions options_;
 };
 
-/// Greedy: `count` tokens after `prompt`, which continues the state. The state ends after the last but one.
+/// Greedy: `count` tokens after `prompt`, which continues the state; batch 1. The state ends after the last
+/// but one. `on_token` is told each as it comes and may stop it by throwing.
 std::vector<std::int32_t> generate(Model& model, ModelState& state, std::span<const std::int32_t> prompt,
-                                   std::int64_t count);
+                                   std::int64_t count,
+                                   const std::function<void(std::int32_t)>& on_token = {});
 
 /// Text byte by byte.
 std::vector<std::int32_t> byte_tokens(std::string_view text);

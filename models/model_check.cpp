@@ -53,8 +53,10 @@ ModelCheck check_model(const std::filesystem::path& directory, std::shared_ptr<D
 std::vector<Tensor> extract_keys(Model& model, std::span<const std::int32_t> ids) {
   std::vector<Tensor> keys(model.config().layers.size());
   ModelState state = model.start();
-  model.forward(state, ids, true,
-                [&](std::int64_t layer, const TensorSet& inputs) { keys[layer] = inputs[Slot::kK]; });
+  model.forward(state, ids, true, [&](std::int64_t layer, const LayerInputs& inputs) {
+    const Tensor k = model.compute().download(inputs.arrays[Slot::kK], shape_of(inputs.problem, Slot::kK));
+    keys[layer] = convert(k.view(), DType::kF32);
+  });
   return keys;
 }
 

@@ -2,145 +2,139 @@
 
 #include <algorithm>
 #include <cmath>
-#include <string>
-
-#include <cblas.h>
-
-#include <statescope/error.h>
 
 namespace statescope {
 namespace {
 
-/// BLAS counts in 32 bits.
-int blas_size(std::int64_t size) {
-  if (size < 0 || size > INT32_MAX) {
-    throw Error(ErrorKind::kUsage,
-                "matrix product: found an extent of " + std::to_string(size) + ", wanted at most 2147483647");
-  }
-  return static_cast<int>(size);
+/// to [n, width] += bias
+void add_bias(Compute& compute, std::int64_t n, const Array& bias, const Array& to) {
+  if (!bias.present()) return;
+  const std::int64_t width = bias.size;
+  compute.apply(Pointwise::kAdd, {1, 1, n, width}, {to, {0, 0, width, 1}},
+                {{to, {0, 0, width, 1}}, {bias, {0, 0, 0, 1}}});
+}
+
+void multiply_into(Compute& compute, std::int64_t n, const Array& x, const Array& w, const Array& to,
+                   bool accumulate) {
+  const std::int64_t in = x.size / n, out = w.size / in;
+  compute.multiply({.m = n, .n = out, .k = in, .transpose_b = true, .accumulate = accumulate}, {x, in},
+                   {w, in}, {to, out});
 }
 
 }  // namespace
 
-Buffer linear(std::int64_t n, std::span<const float> x, std::span<const float> w,
-              std::span<const float> bias) {
-  const auto in = static_cast<std::int64_t>(x.size()) / n;
-  const auto out = static_cast<std::int64_t>(w.size()) / in;
-  Buffer y(static_cast<std::size_t>(n * out));
-  if (n == 1) {
-    cblas_sgemv(CblasRowMajor, CblasNoTrans, blas_size(out), blas_size(in), 1, w.data(), blas_size(in),
-                x.data(), 1, 0, y.data(), 1);
-  } else {
-    multiply({n, out, in, in, in, out, true}, x.data(), w.data(), y.data());
+Pointwise pointwise_of(Activation activation) {
+  switch (activation) {
+    case Activation::kSilu:
+      return Pointwise::kSilu;
+    case Activation::kRelu:
+      return Pointwise::kRelu;
+    case Activation::kOnePlusElu:
+      return Pointwise::kOnePlusElu;
+    default:
+      return Pointwise::kCopy;
   }
-  for (std::int64_t row = 0; !bias.empty() && row < n; ++row) {
-    for (std::int64_t i = 0; i < out; ++i) y[row * out + i] += bias[i];
-  }
+}
+
+Array linear(Compute& compute, std::int64_t n, const Array& x, const Array& w, const Array& bias,
+             DType type) {
+  Array y = compute.allocate(type, n * (w.size / (x.size / n)));
+  multiply_into(compute, n, x, w, y, false);
+  add_bias(compute, n, bias, y);
   return y;
 }
 
-void multiply(const Product& p, const float* a, const float* b, float* c) {
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, p.transpose_b ? CblasTrans : CblasNoTrans, blas_size(p.m),
-              blas_size(p.n), blas_size(p.k), p.alpha, a, blas_size(p.lda), b, blas_size(p.ldb), 0, c,
-              blas_size(p.ldc));
+void add_linear(Compute& compute, std::int64_t n, const Array& x, const Array& w, const Array& bias,
+                const Array& to) {
+  multiply_into(compute, n, x, w, to, true);
+  add_bias(compute, n, bias, to);
 }
 
-std::vector<double> row_products(std::int64_t n, double alpha, std::span<const double> rows) {
-  const auto width = static_cast<std::int64_t>(rows.size()) / n;
-  std::vector<double> products(static_cast<std::size_t>(n * n));
-  cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, blas_size(n), blas_size(width), alpha, rows.data(),
-              blas_size(width), 0, products.data(), blas_size(n));
-  for (std::int64_t i = 0; i < n; ++i) {
-    for (std::int64_t j = 0; j < i; ++j) products[j * n + i] = products[i * n + j];
-  }
-  return products;
+Array rms_norm(Compute& compute, std::int64_t width, const Array& x, const Array& weight, double eps,
+               DType type) {
+  Array y = compute.allocate(type, x.size);
+  compute.normalise(RowNorm::kRootMeanSquare, static_cast<float>(eps), x.size / width, width, x, weight, y);
+  return y;
 }
 
-void rms_norm(std::span<float> x, std::int64_t width, std::span<const float> weight, double eps) {
-  for (float* row = x.data(); row != x.data() + x.size(); row += width) {
-    double squares = 0;
-    for (std::int64_t i = 0; i < width; ++i) squares += static_cast<double>(row[i]) * row[i];
-    const auto inverse = static_cast<float>(1 / std::sqrt(squares / static_cast<double>(width) + eps));
-    for (std::int64_t i = 0; i < width; ++i) row[i] *= weight.empty() ? inverse : inverse * weight[i];
-  }
+Array converted(Compute& compute, const Array& x, DType type) {
+  if (x.dtype == type) return x;
+  Array y = compute.allocate(type, x.size);
+  compute.apply(Pointwise::kCopy, y, {x});
+  return y;
 }
 
-void l2_norm(std::span<float> x, std::int64_t width) {
-  constexpr double kEps = 1e-6;
-  for (float* row = x.data(); row != x.data() + x.size(); row += width) {
-    double squares = 0;
-    for (std::int64_t i = 0; i < width; ++i) squares += static_cast<double>(row[i]) * row[i];
-    const auto inverse = static_cast<float>(1 / std::sqrt(squares + kEps));
-    for (std::int64_t i = 0; i < width; ++i) row[i] *= inverse;
-  }
+Array filled(Compute& compute, DType type, std::int64_t size, float value) {
+  Array y = compute.allocate(type, size);
+  compute.apply(Pointwise::kFill, y, {}, value);
+  return y;
 }
 
-void activate(Activation activation, std::span<float> x) {
-  if (activation == Activation::kIdentity) return;
-  for (float& value : x) value = activate(activation, value);
+Array uploaded(Compute& compute, std::span<const float> values, DType type) {
+  Array y = compute.allocate(DType::kF32, static_cast<std::int64_t>(values.size()));
+  compute.upload(y, std::as_bytes(values));
+  return converted(compute, y, type);
 }
 
-void gate(std::span<float> x, std::span<const float> gate) {
-  for (std::size_t i = 0; i < x.size(); ++i) x[i] *= activate(Activation::kSilu, gate[i]);
+Array columns(Compute& compute, std::int64_t n, const Array& x, std::int64_t stride, std::int64_t first,
+              std::int64_t width) {
+  Array y = compute.allocate(x.dtype, n * width);
+  compute.apply(Pointwise::kCopy, {1, 1, n, width}, {y, {0, 0, width, 1}}, {{x, {0, 0, stride, 1}, first}});
+  return y;
 }
 
-void causal_convolution(std::span<float> x, std::int64_t batch, std::span<const float> w,
-                        std::span<const float> bias, std::span<float> history) {
-  // Two equations give the sizes: history holds B (size - 1) C elements, w holds C size.
-  const auto channels =
-      static_cast<std::int64_t>(w.size()) - static_cast<std::int64_t>(history.size()) / batch;
-  const std::int64_t size = static_cast<std::int64_t>(w.size()) / channels;
-  const std::int64_t tokens = static_cast<std::int64_t>(x.size()) / (batch * channels);
-  const std::int64_t kept = (size - 1) * channels;
-  Buffer taps(w.size());  // [size, C], so that the inner loop runs along C
-  for (std::int64_t c = 0; c < channels; ++c) {
-    for (std::int64_t s = 0; s < size; ++s) taps[s * channels + c] = w[c * size + s];
-  }
-  Buffer padded(static_cast<std::size_t>(kept + tokens * channels));
-  for (std::int64_t row = 0; row < batch; ++row) {
-    float* past = history.data() + row * kept;
-    float* y = x.data() + row * tokens * channels;
-    std::copy_n(past, kept, padded.begin());
-    std::copy_n(y, tokens * channels, padded.begin() + kept);
-    std::copy_n(padded.end() - kept, kept, past);
-    for (std::int64_t t = 0; t < tokens; ++t, y += channels) {
-      if (bias.empty()) {
-        std::fill_n(y, channels, 0.0f);
-      } else {
-        std::copy_n(bias.begin(), channels, y);
-      }
-      for (std::int64_t s = 0; s < size; ++s) {
-        const float* in = padded.data() + (t + s) * channels;
-        const float* tap = taps.data() + s * channels;
-        for (std::int64_t c = 0; c < channels; ++c) y[c] += tap[c] * in[c];
-      }
-    }
-  }
+Array repeated_rows(Compute& compute, const Array& x, std::int64_t width, std::int64_t times) {
+  if (times == 1 || !x.present()) return x;
+  Array y = compute.allocate(x.dtype, x.size * times);
+  compute.apply(Pointwise::kCopy, {1, x.size / width, times, width}, {y, {0, times * width, width, 1}},
+                {{x, {0, width, 0, 1}}});
+  return y;
 }
 
-void rotate(std::span<float> x, std::int64_t batch, std::int64_t tokens, std::int64_t width,
-            std::int64_t first, double theta) {
-  const std::int64_t half = width / 2;
-  const std::int64_t heads = static_cast<std::int64_t>(x.size()) / (batch * tokens * width);
-  Buffer cosines(half), sines(half);
+Array tokens_of(Compute& compute, const Array& x, std::int64_t batch, std::int64_t tokens, std::int64_t first,
+                std::int64_t count) {
+  const std::int64_t width = x.size / (batch * tokens);
+  const std::int64_t skipped = std::clamp<std::int64_t>(-first, 0, count);
+  Array part = compute.allocate(x.dtype, batch * count * width);
+  const Extents rows{0, count * width, width, 1};
+  if (skipped > 0) compute.apply(Pointwise::kFill, {1, batch, skipped, width}, {part, rows}, {});
+  if (skipped < count)
+    compute.apply(Pointwise::kCopy, {1, batch, count - skipped, width}, {part, rows, skipped * width},
+                  {{x, {0, tokens * width, width, 1}, (first + skipped) * width}});
+  return part;
+}
+
+Array join_tokens(Compute& compute, std::int64_t batch, const Array& a, const Array& b) {
+  if (!a.present()) return b;
+  const std::int64_t first = a.size / batch, second = b.size / batch, both = first + second;
+  Array joined = compute.allocate(b.dtype, a.size + b.size);
+  compute.apply(Pointwise::kCopy, {1, 1, batch, first}, {joined, {0, 0, both, 1}}, {{a, {0, 0, first, 1}}});
+  compute.apply(Pointwise::kCopy, {1, 1, batch, second}, {joined, {0, 0, both, 1}, first},
+                {{b, {0, 0, second, 1}}});
+  return joined;
+}
+
+Array rotated(Compute& compute, const Array& x, std::int64_t batch, std::int64_t tokens, std::int64_t width,
+              std::int64_t first, double theta) {
+  const std::int64_t half = width / 2, heads = x.size / (batch * tokens * width);
+  std::vector<float> cosines, sines;  // [T, half]
   for (std::int64_t t = 0; t < tokens; ++t) {
     for (std::int64_t i = 0; i < half; ++i) {
       const double angle = static_cast<double>(first + t) *
                            std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(width));
-      cosines[i] = static_cast<float>(std::cos(angle));
-      sines[i] = static_cast<float>(std::sin(angle));
-    }
-    for (std::int64_t row = 0; row < batch; ++row) {
-      for (std::int64_t head = 0; head < heads; ++head) {
-        float* pair = x.data() + ((row * tokens + t) * heads + head) * width;
-        for (std::int64_t i = 0; i < half; ++i) {
-          const float a = pair[i], b = pair[i + half];
-          pair[i] = a * cosines[i] - b * sines[i];
-          pair[i + half] = b * cosines[i] + a * sines[i];
-        }
-      }
+      cosines.push_back(static_cast<float>(std::cos(angle)));
+      sines.push_back(static_cast<float>(std::sin(angle)));
     }
   }
+  const Extents extents{batch, tokens, heads, half};
+  const Extents whole{tokens * heads * width, heads * width, width, 1}, table{0, half, 0, 1};
+  const View low{x, whole}, high{x, whole, half};
+  const View cosine{uploaded(compute, cosines, wide_type(x.dtype)), table};
+  const View sine{uploaded(compute, sines, wide_type(x.dtype)), table};
+  Array y = compute.allocate(x.dtype, x.size);
+  compute.apply(Pointwise::kRotate, extents, {y, whole}, {low, high, cosine, sine}, -1);
+  compute.apply(Pointwise::kRotate, extents, {y, whole, half}, {high, low, cosine, sine}, 1);
+  return y;
 }
 
 }  // namespace statescope

@@ -1,52 +1,53 @@
-// What surrounds the recurrence, on the host in float32: matrix products (a BLAS), norms, short convolutions,
-// positions. Rows are tokens: n = B T of them.
+// The operations of a layer on a device, put together from those of Compute. Rows are tokens: n = B T of
+// them.
 #pragma once
-
-#include <cstdint>
-#include <span>
-#include <vector>
 
 #include "models/activation.h"
 
+#include <statescope/compute.h>
+
 namespace statescope {
 
-using Buffer = std::vector<float>;
+/// Type of what stays wide whatever the activations' type: the residual stream, gates, states, logits.
+constexpr DType wide_type(DType dtype) {
+  return dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+}
+
+Pointwise pointwise_of(Activation activation);
 
 /// y [n, out] = x [n, in] w^T (+ bias), w [out, in].
-Buffer linear(std::int64_t n, std::span<const float> x, std::span<const float> w,
-              std::span<const float> bias = {});
-
-/// C [m, n] = alpha A [m, k] B [k, n], or A B^T with B [n, k]; `lda`, `ldb`, `ldc` are the distances of rows.
-struct Product {
-  std::int64_t m, n, k, lda, ldb, ldc;
-  bool transpose_b = false;
-  float alpha = 1;
-};
-void multiply(const Product& p, const float* a, const float* b, float* c);
-
-/// alpha X X^T, symmetric [n, n], of rows X [n, width].
-std::vector<double> row_products(std::int64_t n, double alpha, std::span<const double> rows);
+Array linear(Compute& compute, std::int64_t n, const Array& x, const Array& w, const Array& bias, DType type);
+/// to += x w^T (+ bias)
+void add_linear(Compute& compute, std::int64_t n, const Array& x, const Array& w, const Array& bias,
+                const Array& to);
 
 /// Every row of `width` over its root mean square, times `weight` (absent: 1).
-void rms_norm(std::span<float> x, std::int64_t width, std::span<const float> weight, double eps);
+Array rms_norm(Compute& compute, std::int64_t width, const Array& x, const Array& weight, double eps,
+               DType type);
 
-/// Every row of `width` over sqrt(sum of squares + 1e-6).
-void l2_norm(std::span<float> x, std::int64_t width);
+/// A copy of another type.
+Array converted(Compute& compute, const Array& x, DType type);
 
-void activate(Activation activation, std::span<float> x);
+Array filled(Compute& compute, DType type, std::int64_t size, float value);
 
-/// x *= SiLU(gate)
-void gate(std::span<float> x, std::span<const float> gate);
+Array uploaded(Compute& compute, std::span<const float> values, DType type);
 
-/// Causal depthwise convolution along T, in place: y_t = sum_s w[:, s] x_{t - size + 1 + s} + bias.
-/// x [B, T, C]; w [C, 1, size]; history [B, size - 1, C]: the inputs before x, replaced by the last ones of
-/// x.
-void causal_convolution(std::span<float> x, std::int64_t batch, std::span<const float> w,
-                        std::span<const float> bias, std::span<float> history);
+/// Columns [first, first + width) of n rows `stride` wide.
+Array columns(Compute& compute, std::int64_t n, const Array& x, std::int64_t stride, std::int64_t first,
+              std::int64_t width);
+
+/// x [rows, width], each row `times` times.
+Array repeated_rows(Compute& compute, const Array& x, std::int64_t width, std::int64_t times);
+
+/// Tokens [first, first + count) of x [B, T, width]; tokens before the first are zero.
+Array tokens_of(Compute& compute, const Array& x, std::int64_t batch, std::int64_t tokens, std::int64_t first,
+                std::int64_t count);
+/// a [B, T, ...] and b [B, T', ...] one behind the other along T; an absent one is empty.
+Array join_tokens(Compute& compute, std::int64_t batch, const Array& a, const Array& b);
 
 /// Rotary positions (Su et al., 2021), halves paired: x [B, T, heads, width], token t of each row at `first`
 /// + t.
-void rotate(std::span<float> x, std::int64_t batch, std::int64_t tokens, std::int64_t width,
-            std::int64_t first, double theta);
+Array rotated(Compute& compute, const Array& x, std::int64_t batch, std::int64_t tokens, std::int64_t width,
+              std::int64_t first, double theta);
 
 }  // namespace statescope

@@ -1,5 +1,7 @@
 // Fresh weights (papers/methods, section A: as the published layers begin).
+#include <atomic>
 #include <cmath>
+#include <thread>
 
 #include "models/checkpoint.h"
 #include "models/layout.h"
@@ -50,10 +52,27 @@ Tensor random_tensor(const TensorSpec& spec, double deviation, std::uint64_t see
 
 Checkpoint random_checkpoint(const ModelConfig& config, std::uint64_t seed, DType dtype) {
   std::map<std::string, Tensor> tensors;
+  struct Drawn {
+    TensorSpec spec;
+    std::uint64_t seed;
+    Tensor* tensor;
+  };
+  std::vector<Drawn> drawn;
   Random seeds(seed);
   for (const TensorSpec& spec : tensor_specs(config)) {
     const std::uint64_t own = seeds.bits();  // drawn for every tensor, so that the others keep theirs
-    if (!spec.optional) tensors[spec.name] = random_tensor(spec, config.initializer_range, own, dtype);
+    if (!spec.optional) drawn.push_back({spec, own, &tensors[spec.name]});
+  }
+  // Each tensor has a seed of its own, so threads do not change what comes out.
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < drawn.size(); i = next++)
+      *drawn[i].tensor = random_tensor(drawn[i].spec, config.initializer_range, drawn[i].seed, dtype);
+  };
+  {
+    std::vector<std::jthread> workers;
+    for (unsigned i = 1; i < std::thread::hardware_concurrency(); ++i) workers.emplace_back(work);
+    work();
   }
   return make_checkpoint(config, std::move(tensors));
 }

@@ -2,23 +2,13 @@
 
 #include <algorithm>
 
+#include "models/operations.h"
+
 namespace statescope {
 namespace {
 
-constexpr std::int64_t kWidest = 256;       // of K and V in the kernels
-constexpr std::size_t kKeptExecutions = 4;  // prefill and step of two batch sizes
-
-/// x [rows, heads, width], each head `times` times.
-Tensor repeat_heads(const Tensor& x, std::int64_t width, std::int64_t times, Shape shape) {
-  if (times == 1 || !x.present()) return x;
-  Tensor repeated(DType::kF32, std::move(shape));
-  const float* from = x.as<float>().data();
-  float* to = repeated.as<float>().data();
-  for (std::int64_t row = 0; row < x.size() / width; ++row, from += width) {
-    for (std::int64_t i = 0; i < times; ++i, to += width) std::copy_n(from, width, to);
-  }
-  return repeated;
-}
+constexpr std::int64_t kWidest = 256;  // of K and V in the kernels
+constexpr std::size_t kKeptPlans = 8;  // prefill and step of some batch sizes and layers
 
 /// The smallest number of parts of at most 256, a multiple of 16 each; 1 when there is none.
 std::int64_t parts_of(std::int64_t width) {
@@ -42,57 +32,41 @@ Cut cut_to_fit(const Problem& problem) {
   return cut;
 }
 
-Execution& Recurrence::execution(const Problem& problem) {
-  const auto it = std::find_if(executions_.begin(), executions_.end(), [&](const auto& held) {
-    Problem of_plan = held->plan().problem;
-    of_plan.form = problem.form;  // the plan's is resolved
-    return of_plan == problem;
-  });
-  if (it != executions_.end()) {
-    std::rotate(it, it + 1, executions_.end());
-    return *executions_.back();
+const Plan& Recurrence::plan(const Problem& problem) {
+  const auto it = std::ranges::find(plans_, problem, &std::pair<Problem, Plan>::first);
+  if (it != plans_.end()) {
+    std::rotate(it, it + 1, plans_.end());
+    return plans_.back().second;
   }
-  if (executions_.size() == kKeptExecutions) executions_.erase(executions_.begin());
-  executions_.push_back(device_->prepare(device_->plan(problem)));
-  return *executions_.back();
+  if (plans_.size() == kKeptPlans) plans_.erase(plans_.begin());
+  plans_.emplace_back(problem, device_->plan(problem));
+  return plans_.back().second;
 }
 
-Tensor Recurrence::run(Problem problem, TensorSet inputs, Tensor& state) {
+Array Recurrence::run(Problem problem, SlotArrays inputs, Array& state) {
+  const DType dtype = inputs[Slot::kQ].dtype;
   problem.sequences = problem.batch;
   problem.initial_state = true;
   problem.pass = problem.seq_len == 1 ? Pass::kStep : Pass::kForward;
   problem.form = problem.pass == Pass::kStep ? Form::kRecurrent : form_;
-  problem.dtype = dtype_;
+  problem.dtype = dtype == DType::kF64 ? DType::kF32 : dtype;  // float64 is the cpu's own
   const Cut cut = cut_to_fit(problem);
   const Problem& p = cut.problem;
 
   // q, k and v keep their bytes. A gate a head is repeated for the parts of its value, a scalar one for those
   // of its key.
-  inputs[Slot::kQ].shape = shape_of(p, Slot::kQ);
-  inputs[Slot::kK].shape = shape_of(p, Slot::kK);
-  inputs[Slot::kV].shape = shape_of(p, Slot::kV);
-  Tensor& g = inputs[Slot::kG];
-  const std::int64_t gate_width = problem.expansion * (gate_per_channel(p.rule) ? problem.key_dim : 1);
-  if (!gate_per_channel(p.rule)) {
-    g = repeat_heads(g, 1, cut.key_parts, {g.size() * cut.key_parts});
-    g = repeat_heads(g, gate_width * cut.key_parts, cut.value_parts, {g.size() * cut.value_parts});
-  } else {
-    g = repeat_heads(g, gate_width, cut.value_parts, {g.size() * cut.value_parts});
-  }
-  if (has_gate(p.rule)) g.shape = shape_of(p, Slot::kG);
-  Tensor& beta = inputs[Slot::kBeta];
-  beta = repeat_heads(beta, problem.expansion, cut.value_parts, {beta.size() * cut.value_parts});
-  if (has_beta(p.rule)) beta.shape = shape_of(p, Slot::kBeta);
-  inputs[Slot::kH0] = state.present() ? std::move(state) : Tensor(DType::kF32, shape_of(p, Slot::kH0));
+  Array& g = inputs[Slot::kG];
+  if (!gate_per_channel(p.rule)) g = repeated_rows(*compute_, g, 1, cut.key_parts);
+  g = repeated_rows(*compute_, g, p.expansion * (gate_per_channel(p.rule) ? p.key_dim : 1), cut.value_parts);
+  inputs[Slot::kBeta] = repeated_rows(*compute_, inputs[Slot::kBeta], problem.expansion, cut.value_parts);
+  if (!state.present()) state = filled(*compute_, wide_type(dtype), element_count(shape_of(p, Slot::kH0)), 0);
+  inputs[Slot::kH0] = inputs[Slot::kHt] = state;
+  if (p.pass == Pass::kForward) inputs[Slot::kHt] = compute_->allocate(state.dtype, state.size);
+  inputs[Slot::kO] = compute_->allocate(dtype, element_count(shape_of(p, Slot::kO)));
 
-  Execution& prepared = execution(p);
-  prepared.upload(round_inputs(p, inputs));
-  prepared.run();
-  TensorSet outputs = prepared.download();
-  state = std::move(outputs[Slot::kHt]);
-  Tensor o = convert(outputs[Slot::kO].view(), DType::kF32);
-  o.shape = shape_of(problem, Slot::kO);
-  return o;
+  compute_->recur(plan(p), inputs);
+  state = inputs[Slot::kHt];
+  return inputs[Slot::kO];
 }
 
 }  // namespace statescope

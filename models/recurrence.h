@@ -1,10 +1,10 @@
-// The recurrence of a layer on a device: the state lives between calls, the device's buffers and pipelines
-// are kept.
+// The recurrence of a layer on a device: plans are kept, states stay on the device between calls.
 #pragma once
 
 #include <memory>
 #include <vector>
 
+#include <statescope/compute.h>
 #include <statescope/device.h>
 #include <statescope/problem.h>
 
@@ -21,23 +21,24 @@ Cut cut_to_fit(const Problem& problem);
 
 class Recurrence {
  public:
-  Recurrence(std::shared_ptr<Device> device, DType dtype, Form form)
-      : device_(std::move(device)), dtype_(dtype), form_(form) {}
+  Recurrence(std::shared_ptr<Device> device, std::shared_ptr<Compute> compute, Form form)
+      : device_(std::move(device)), compute_(std::move(compute)), form_(form) {}
 
-  /// o [B, T, H, V] in f32 from f32 inputs q, k, v, g and beta. One token is Pass::kStep, more are
+  /// o [B, T, H, V] from q, k and v of one type, g and beta wide. One token is Pass::kStep, more are
   /// Pass::kForward. `state` is read and replaced; absent: zero. Its shape is that of the cut problem, [B, H,
-  /// E, K, V]. Throws what Device::plan and Execution throw.
-  Tensor run(Problem problem, TensorSet inputs, Tensor& state);
+  /// E, K, V]. Throws what Device::plan throws.
+  Array run(Problem problem, SlotArrays inputs, Array& state);
 
   const Device& device() const { return *device_; }
+  Compute& compute() const { return *compute_; }
 
  private:
-  Execution& execution(const Problem& problem);
+  const Plan& plan(const Problem& problem);
 
   std::shared_ptr<Device> device_;
-  DType dtype_;
+  std::shared_ptr<Compute> compute_;
   Form form_;
-  std::vector<std::unique_ptr<Execution>> executions_;  // the latest last
+  std::vector<std::pair<Problem, Plan>> plans_;  // the latest last
 };
 
 }  // namespace statescope

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <span>
 #include <string>
 
 #include "models/config.h"
@@ -11,11 +10,11 @@
 namespace statescope {
 
 /// A weight by the end of its name: "weight", "down.weight", "up.weight" (layout.h).
-using WeightOf = std::function<std::span<const float>(const std::string&)>;
+using WeightOf = std::function<Array(const std::string&)>;
 
 /// x [n, heads, K] to [n, heads, E K]. The naive method has its width from the projection: x is [n, heads, E
 /// K] and comes back as it is, and so does any x at E = 1.
-Buffer expand_heads(const Expansion& expansion, std::int64_t heads, std::int64_t key_dim, Buffer x,
-                    const WeightOf& weight);
+Array expand_heads(Compute& compute, const Expansion& expansion, std::int64_t heads, std::int64_t key_dim,
+                   const Array& x, const WeightOf& weight);
 
 }  // namespace statescope

@@ -1,24 +1,25 @@
 #include "models/weights.h"
 
-#include <cstdint>
+#include "models/operations.h"
 
 namespace statescope {
+namespace {
 
-Weights::Weights(const Checkpoint& checkpoint) {
-  for (const auto& [name, view] : checkpoint.tensors) {
-    const auto address = reinterpret_cast<std::uintptr_t>(view.bytes.data());
-    if (view.dtype == DType::kF32 && address % alignof(float) == 0) {
-      spans_[name] = {reinterpret_cast<const float*>(view.bytes.data()), view.bytes.size() / sizeof(float)};
-    } else {
-      const Tensor& tensor = widened_[name] = convert(view, DType::kF32);
-      spans_[name] = tensor.as<float>();
-    }
-  }
+/// What takes part in a matrix product or is a table of rows; convolutions are [C, 1, size].
+bool is_matrix(const Shape& shape) {
+  return shape.size() == 2 || (shape.size() == 3 && shape[1] > 1);
 }
 
-std::span<const float> Weights::operator()(const std::string& name) const {
-  const auto it = spans_.find(name);
-  return it == spans_.end() ? std::span<const float>() : it->second;
+}  // namespace
+
+Weights::Weights(const Checkpoint& checkpoint, Compute& compute, DType dtype) {
+  for (const auto& [name, view] : checkpoint.tensors)
+    arrays_[name] = compute.constant(view, is_matrix(view.shape) ? dtype : wide_type(dtype));
+}
+
+Array Weights::operator()(const std::string& name) const {
+  const auto it = arrays_.find(name);
+  return it == arrays_.end() ? Array() : it->second;
 }
 
 }  // namespace statescope

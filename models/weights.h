@@ -1,24 +1,26 @@
-// A checkpoint's weights as float32: where the file has them so, they are used where they are mapped.
+// A checkpoint's weights on a device: matrices in the type of the activations, everything else wide. Where
+// the cpu finds them so, they are used where the file is mapped.
 #pragma once
 
 #include <map>
-#include <span>
 #include <string>
 
 #include "models/checkpoint.h"
+
+#include <statescope/compute.h>
 
 namespace statescope {
 
 class Weights {
  public:
-  explicit Weights(const Checkpoint& checkpoint);  ///< the checkpoint must outlive it
+  /// The checkpoint must outlive it.
+  Weights(const Checkpoint& checkpoint, Compute& compute, DType dtype);
 
-  /// Empty when the model has no such tensor.
-  std::span<const float> operator()(const std::string& name) const;
+  /// Absent when the model has no such tensor.
+  Array operator()(const std::string& name) const;
 
  private:
-  std::map<std::string, std::span<const float>> spans_;
-  std::map<std::string, Tensor> widened_;
+  std::map<std::string, Array> arrays_;
 };
 
 }  // namespace statescope

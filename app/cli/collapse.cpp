@@ -152,7 +152,7 @@ void add_collapse(CLI::App& program, Action& action) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   command->add_option("--device", options->device,
-                      "where the recurrence runs (default: the first GPU, llvmpipe or cpu)");
+                      "where the model runs (default: the first GPU, llvmpipe or cpu)");
   command->add_flag("--json", options->json, "Machine-readable, on standard output");
   command->callback([&action, options] { action = [options] { return collapse(*options); }; });
 }

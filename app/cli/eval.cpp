@@ -113,7 +113,7 @@ void add_eval(CLI::App& program, Action& action) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   command->add_option("--device", options->device,
-                      "where the recurrence runs (default: the first GPU, llvmpipe or cpu)");
+                      "where the model runs (default: the first GPU, llvmpipe or cpu)");
   command->add_flag("--json", options->json, "Machine-readable, on standard output");
   command->callback([&action, options] { action = [options] { return eval(*options); }; });
 }

@@ -121,8 +121,8 @@ void add_check(CLI::App& model, Action& action) {
   command->add_option("directory", options->directory, "config.json, model.safetensors, expected.safetensors")
       ->required();
   command->add_option("--device", options->device,
-                      "where the recurrence runs (default: the first GPU, llvmpipe or cpu)");
-  command->add_option("--dtype", options->dtype, "of the recurrence: f32, bf16 or f16")
+                      "where the model runs (default: the first GPU, llvmpipe or cpu)");
+  command->add_option("--dtype", options->dtype, "of weights and activations: f32, bf16 or f16")
       ->capture_default_str();
   command->add_option("--form", options->form, "auto, recurrent or chunked")->capture_default_str();
   command->add_flag("--json", options->json, "Machine-readable, on standard output");

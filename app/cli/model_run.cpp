@@ -1,4 +1,5 @@
 // statescope model create and generate: a model of random weights, and greedy generation with its speed.
+#include <algorithm>
 #include <chrono>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -36,10 +37,21 @@ int create(const CreateOptions& options) {
 }
 
 struct GenerateOptions {
-  std::string model, device, text, file, dtype = "f32";
-  std::int64_t count = 32, tokens = 0;
+  std::string model, config, device, text = "\n", file, dtype = "f32";
+  std::int64_t expansion = 1, count = 32, tokens = 0, runs = 1;
   bool json = false;
 };
+
+/// A directory's weights, or random ones of a named configuration.
+Checkpoint checkpoint_of(const GenerateOptions& options) {
+  if (options.config.empty() == options.model.empty())
+    throw Error(ErrorKind::kUsage, "model generate: wanted a directory or --config NAME");
+  if (!options.model.empty()) return load_checkpoint(options.model);
+  Expansion expansion;
+  expansion.factor = options.expansion;
+  return random_checkpoint(parse_config(preset_config(options.config, expansion)), 1,
+                           parse_dtype(options.dtype));
+}
 
 /// Text byte by byte, or as many bytes of it, repeated, as --prompt-tokens says.
 std::vector<std::int32_t> prompt_of(const GenerateOptions& options) {
@@ -54,46 +66,75 @@ std::vector<std::int32_t> prompt_of(const GenerateOptions& options) {
   return ids;
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+struct Generation {
+  std::vector<std::int32_t> ids;
+  double prefill_seconds = 0, decode_seconds = 0;  ///< to the first token, and from it to the last
+};
+
+Generation generate_once(Model& model, const std::vector<std::int32_t>& prompt, std::int64_t count,
+                         const Watch& job) {
+  using Clock = std::chrono::steady_clock;
+  const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
+  Generation run;
+  ModelState state = model.start();
+  const Clock::time_point start = Clock::now();
+  Clock::time_point first = start, last = start;
+  std::int64_t made = 0;
+  run.ids = generate(model, state, prompt, count, [&](std::int32_t) {
+    job.check();
+    last = Clock::now();
+    if (++made == 1) first = last;
+    if (made % 16 == 0) job.say(std::to_string(made) + " tokens");
+  });
+  run.prefill_seconds = seconds(first - start);
+  run.decode_seconds = seconds(last - first);
+  return run;
+}
+
+/// The run of median speed in `what`; with several, the first does not count: it loads kernels.
+double median(const std::vector<Generation>& runs, double Generation::*what) {
+  std::vector<double> values;
+  for (std::size_t i = runs.size() > 1 ? 1 : 0; i < runs.size(); ++i) values.push_back(runs[i].*what);
+  std::ranges::sort(values);
+  return values[values.size() / 2];
 }
 
 int generate_command(const GenerateOptions& options) {
-  Model model(load_checkpoint(options.model), open_device(discover(), options.device),
-              {parse_dtype(options.dtype), Form::kAuto});
   const std::vector<std::int32_t> prompt = prompt_of(options);
+  Model model(checkpoint_of(options), open_device(discover(), options.device),
+              {parse_dtype(options.dtype), Form::kAuto});
+  const std::size_t weight_bytes = model.compute().memory_bytes();
   const Watch job = watch();
-  ModelState state = model.start();
   job.say("prefill of " + std::to_string(prompt.size()) + " tokens");
-  auto start = std::chrono::steady_clock::now();
-  std::vector<std::int32_t> ids = generate(model, state, prompt, 1);
-  const double prefill = seconds_since(start);
-  start = std::chrono::steady_clock::now();
-  while (static_cast<std::int64_t>(ids.size()) < options.count) {
-    job.check();
-    job.say(std::to_string(ids.size()) + " tokens");
-    ids.push_back(generate(model, state, std::span(ids).last(1), 1).front());
-  }
-  const double decode = seconds_since(start);
+  std::vector<Generation> runs;
+  for (std::int64_t i = 0; i < options.runs; ++i)
+    runs.push_back(generate_once(model, prompt, options.count, job));
   clear_progress();
-  const double prefill_rate = static_cast<double>(prompt.size()) / prefill;
-  const double decode_rate = ids.size() > 1 ? static_cast<double>(ids.size() - 1) / decode : 0;
+  const std::vector<std::int32_t>& ids = runs.front().ids;
+  const double prefill_rate = static_cast<double>(prompt.size()) / median(runs, &Generation::prefill_seconds);
+  const double decode_rate =
+      ids.size() > 1 ? static_cast<double>(ids.size() - 1) / median(runs, &Generation::decode_seconds) : 0;
+  const auto peak_bytes = static_cast<double>(model.compute().peak_memory_bytes());
   if (options.json) {
     json j = document("statescope.generate/1");
-    j["model"] = options.model;
+    j["model"] = options.model.empty() ? options.config : options.model;
     j["device"] = model.device().info().name;
     j["dtype"] = options.dtype;
     j["prompt_tokens"] = prompt.size();
     j["ids"] = ids;
+    j["runs"] = options.runs;
     j["prefill_tokens_per_second"] = prefill_rate;
     j["decode_tokens_per_second"] = decode_rate;
+    j["weight_bytes"] = weight_bytes;
+    j["peak_memory_bytes"] = peak_bytes;
     std::cout << j.dump(2) << "\n";
     return 0;
   }
   for (std::size_t i = 0; i < ids.size(); ++i) std::cout << (i ? " " : "") << ids[i];
-  std::cout << "\nPrefill: " << prompt.size() << " tokens, " << si(prefill_rate, "tokens/s")
-            << ". Decode: " << si(decode_rate, "tokens/s") << ". Recurrence on " << model.device().info().name
-            << ", everything else on the host.\n";
+  std::cout << "\nOn " << model.device().info().name << " in " << options.dtype << ": prefill of "
+            << prompt.size() << " tokens " << si(prefill_rate, "tokens/s") << ", decode "
+            << si(decode_rate, "tokens/s") << ", memory of arrays " << si(peak_bytes, "B") << " (weights "
+            << si(static_cast<double>(weight_bytes), "B") << ").\n";
   return 0;
 }
 
@@ -118,18 +159,28 @@ void add_create(CLI::App& model, Action& action) {
 void add_generate(CLI::App& model, Action& action) {
   CLI::App* command = model.add_subcommand("generate", "Greedy generation: prefill, then step by step");
   auto options = std::make_shared<GenerateOptions>();
-  command->add_option("directory", options->model, "a checkpoint's directory")->required();
-  command->add_option("--text", options->text, "prompt, byte by byte");
+  command->add_option("directory", options->model, "a checkpoint's directory");
+  command->add_option("--config", options->config,
+                      "in its place random weights of a named configuration (see model count --help)");
+  command->add_option("--expansion", options->expansion, "E of --config")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--text", options->text, "prompt, byte by byte (default: a newline)");
   command->add_option("--text-file", options->file, "the same from a file");
   command->add_option("--prompt-tokens", options->tokens, "cut or repeat the prompt to this length")
       ->check(CLI::PositiveNumber);
   command->add_option("--count", options->count, "tokens to generate")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  command->add_option("--dtype", options->dtype, "of the recurrence: f32, bf16 or f16")
+  command
+      ->add_option("--runs", options->runs,
+                   "the same again; of several, speeds are the median without the first")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--dtype", options->dtype, "of weights and activations: f32, bf16 or f16")
       ->capture_default_str();
   command->add_option("--device", options->device,
-                      "where the recurrence runs (default: the first GPU, llvmpipe or cpu)");
+                      "where the model runs (default: the first GPU, llvmpipe or cpu)");
   command->add_flag("--json", options->json, "Machine-readable, on standard output");
   command->callback([&action, options] { action = [options] { return generate_command(*options); }; });
 }

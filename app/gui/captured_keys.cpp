@@ -43,9 +43,10 @@ Tensor keys_of_checkpoint(const KeyFile& file, std::int64_t tokens, const std::s
   ModelState state = model.start();
   Tensor keys;
   std::int64_t layers = 0;
-  model.forward(state, ids, true, [&](std::int64_t layer, const TensorSet& inputs) {
+  model.forward(state, ids, true, [&](std::int64_t layer, const LayerInputs& inputs) {
     layers = std::max(layers, layer + 1);
-    if (layer == file.layer) keys = inputs[Slot::kK];
+    if (layer == file.layer)
+      keys = model.compute().download(inputs.arrays[Slot::kK], shape_of(inputs.problem, Slot::kK));
   });
   if (!keys.present()) {
     throw Error(ErrorKind::kUsage, file.path + ": found " + std::to_string(layers) +

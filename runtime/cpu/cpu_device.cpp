@@ -11,6 +11,7 @@
 
 #include <statescope/error.h>
 
+#include "runtime/cpu/compute.h"
 #include "runtime/cpu/reference.h"
 
 namespace statescope::cpu {
@@ -170,6 +171,7 @@ class CpuDevice : public Device {
   }
 
   Ceilings measure_ceilings() override { return {measure_copy(), measure_multiply_add(), 0}; }
+  std::shared_ptr<Compute> compute() override { return make_compute(); }
 
  private:
   DeviceInfo info_ = describe_host();

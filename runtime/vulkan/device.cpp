@@ -5,6 +5,7 @@
 #include <statescope/error.h>
 
 #include "runtime/vulkan/ceilings.h"
+#include "runtime/vulkan/compute.h"
 #include "runtime/vulkan/execution.h"
 #include "runtime/vulkan/kernels.h"
 #include "runtime/vulkan/self_test.h"
@@ -73,6 +74,12 @@ class VulkanDevice : public Device {
     if (!info_.can_run)
       throw Error(ErrorKind::kRefused, info_.name + " compiles kernels only: it has no hardware");
     return vulkan::measure_ceilings(gpu_);
+  }
+
+  std::shared_ptr<Compute> compute() override {
+    if (!info_.can_run)
+      throw Error(ErrorKind::kRefused, info_.name + " compiles kernels only: it has no hardware");
+    return make_compute(gpu_, info_, bounds_);
   }
 
  private:

@@ -20,6 +20,21 @@ std::shared_ptr<Device> cpu_device() {
   return cpu::find_devices(status).at(0).open();
 }
 
+Recurrence cpu_recurrence() {
+  const std::shared_ptr<Device> device = cpu_device();
+  return {device, device->compute(), Form::kAuto};
+}
+
+SlotArrays arrays_of(Recurrence& recurrence, const TensorSet& inputs) {
+  SlotArrays arrays;
+  for (Slot slot : kSlots) {
+    if (!inputs[slot].present()) continue;
+    arrays[slot] = recurrence.compute().allocate(DType::kF32, inputs[slot].size());
+    recurrence.compute().upload(arrays[slot], inputs[slot].bytes);
+  }
+  return arrays;
+}
+
 Problem small_problem() {
   Problem problem;
   problem.rule = Rule::kSsd;
@@ -65,9 +80,13 @@ Tensor brute_force(const Problem& p, const TensorSet& in, Weight weight, After a
 /// The whole sequence at once, and in uneven pieces whose state is carried.
 void expect_mitigated(const Mitigation& mitigation, const Problem& problem, const TensorSet& inputs,
                       const Tensor& wanted) {
-  Recurrence recurrence(cpu_device(), DType::kF32, Form::kAuto);
+  Recurrence recurrence = cpu_recurrence();
+  const auto run = [&](const Problem& p, const TensorSet& host, RecurrentState& state) {
+    const Array o = run_mitigated(mitigation, recurrence, p, arrays_of(recurrence, host), state);
+    return recurrence.compute().download(o, shape_of(p, Slot::kO));
+  };
   RecurrentState whole;
-  EXPECT_LE(relative_rms(run_mitigated(mitigation, recurrence, problem, inputs, whole), wanted), 1e-5);
+  EXPECT_LE(relative_rms(run(problem, inputs, whole), wanted), 1e-5);
 
   RecurrentState state;
   std::int64_t first = 0;
@@ -87,8 +106,7 @@ void expect_mitigated(const Mitigation& mitigation, const Problem& problem, cons
     };
     TensorSet part;
     for (Slot slot : {Slot::kQ, Slot::kK, Slot::kV, Slot::kG}) part[slot] = cut(inputs[slot]);
-    const Tensor o = run_mitigated(mitigation, recurrence, piece, part, state);
-    EXPECT_LE(relative_rms(o, cut(wanted)), 1e-5) << "tokens from " << first;
+    EXPECT_LE(relative_rms(run(piece, part, state), cut(wanted)), 1e-5) << "tokens from " << first;
     first += count;
   }
   EXPECT_EQ(first, problem.seq_len);
@@ -152,10 +170,10 @@ TEST(Mitigation, Normalise) {
 }
 
 TEST(Mitigation, RefusesWhatDoesNotApply) {
-  Recurrence recurrence(cpu_device(), DType::kF32, Form::kAuto);
+  Recurrence recurrence = cpu_recurrence();
   RecurrentState state;
   Problem problem = small_problem();
-  const TensorSet inputs = generate_inputs(problem, 7);
+  const SlotArrays inputs = arrays_of(recurrence, generate_inputs(problem, 7));
   EXPECT_THROW(run_mitigated({MitigationKind::kWindow}, recurrence, problem, inputs, state), Error);
   EXPECT_THROW(run_mitigated({MitigationKind::kNormalise}, recurrence, problem, inputs, state), Error);
   problem.rule = Rule::kGla;
@@ -166,11 +184,14 @@ TEST(Mitigation, RefusesWhatDoesNotApply) {
 }
 
 TEST(Statistics, OfAKnownState) {
-  const std::vector<float> state = {1, -3, 2, 8};
-  const HeadStatistics s = statistics_of(state);
+  const auto compute = cpu_device()->compute();
+  const Array state = compute->allocate(DType::kF32, 4);
+  const std::vector<float> values = {1, -3, 2, 8};
+  compute->upload(state, std::as_bytes(std::span(values)));
+  const HeadStatistics s = statistics_of(*compute, 1, state).at(0);
   EXPECT_DOUBLE_EQ(s.mean, 2);
   EXPECT_DOUBLE_EQ(s.variance, (1 + 25 + 0 + 36) / 4.0);
-  EXPECT_DOUBLE_EQ(s.rms, std::sqrt(78 / 4.0));
+  EXPECT_FLOAT_EQ(static_cast<float>(s.rms), std::sqrt(78 / 4.0f));
   EXPECT_DOUBLE_EQ(s.median, 1.5);
   EXPECT_DOUBLE_EQ(s.max, 8);
 }
@@ -194,8 +215,7 @@ TEST(Records, StatesOfARunningModel) {
   Model again(checkpoint, cpu_device());
   ModelState state = again.start();
   again.forward(state, ids);
-  const auto held = state.layers[1].recurrent.state.as<float>();
-  const HeadStatistics wanted = statistics_of(held.subspan(2 * held.size() / 4, held.size() / 4));
+  const HeadStatistics wanted = statistics_of(again.compute(), 4, state.layers[1].recurrent.state).at(2);
   EXPECT_NEAR(records.back().layers[1][2].rms, wanted.rms, 1e-5 * wanted.rms);
 
   // A state that may not grow beyond p does not.

@@ -204,8 +204,15 @@ TEST(Recurrence, CutsWideHeadsExactly) {
         x = static_cast<float>(slot < Slot::kG ? 0.1 * random.normal() : sign * random.uniform());
       }
     }
-    Tensor state;
-    const Tensor o = Recurrence(cpu_device(), DType::kF32, Form::kRecurrent).run(problem, inputs, state);
+    const std::shared_ptr<Device> device = cpu_device();
+    const std::shared_ptr<Compute> compute = device->compute();
+    SlotArrays arrays;
+    for (Slot slot : {Slot::kQ, Slot::kK, Slot::kV, Slot::kG, Slot::kBeta}) {
+      if (inputs[slot].present()) arrays[slot] = compute->constant(inputs[slot].view(), DType::kF32);
+    }
+    Array state;
+    const Array run = Recurrence(device, compute, Form::kRecurrent).run(problem, arrays, state);
+    const Tensor o = compute->download(run, shape_of(problem, Slot::kO));
 
     // Token by token, S <- diag(e^g) S + k^T u in float64, u the rule's own.
     const auto [h, e, k, v] = std::tuple(2, 2, problem.key_dim, problem.value_dim);

@@ -109,6 +109,8 @@ struct Ceilings {
       0;  ///< 16-bit matrix units with float32 accumulation; 0: not there or unmeasured
 };
 
+class Compute;  // compute.h
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -125,6 +127,9 @@ class Device {
   virtual std::vector<CompiledKernel> compile(const Plan&) { return {}; }
   /// Takes up to about a second on a GPU.
   virtual Ceilings measure_ceilings() = 0;
+  /// Arrays and operations for whole layers on this device, a new one at each call; the device must outlive it.
+  /// Throws Error(kRefused) with the reason where the device cannot.
+  virtual std::shared_ptr<Compute> compute();
 };
 
 /// A backend that was looked for: its devices, or why it has none.

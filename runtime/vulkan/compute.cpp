@@ -1,0 +1,377 @@
+// Each operation is a dispatch with a barrier behind it. Dispatches gather in a command buffer, which is
+// submitted when it is full and before the host reads or writes memory.
+#include "runtime/vulkan/compute.h"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include <statescope/error.h>
+
+#include "runtime/vulkan/binding.h"
+
+namespace statescope::vulkan {
+namespace {
+
+constexpr std::size_t kDispatchesPerSubmission = 256;  // some milliseconds on a GPU
+constexpr std::uint32_t kThreads = 128;                // the most that every device has
+constexpr std::uint32_t kTileThreads = 256;
+constexpr std::int64_t kTile = 64;            // of multiply.comp
+constexpr std::int64_t kFewRows = 4;          // more are faster as tiles
+constexpr std::uint32_t kMostGroups = 65535;  // of one dimension, on every device
+
+struct BufferStorage final : Storage {
+  Buffer buffer;
+};
+
+const Buffer& buffer_of(const Array& array) {
+  return static_cast<const BufferStorage&>(*array.storage).buffer;
+}
+
+using Words = std::map<std::string, std::uint32_t>;
+using Arrays = std::map<std::string, Array>;
+
+std::uint32_t word(std::int64_t x) {
+  return static_cast<std::uint32_t>(x);
+}
+std::uint32_t word(float x) {
+  return std::bit_cast<std::uint32_t>(x);
+}
+
+[[noreturn]] void refuse(const std::string& what) {
+  throw Error(ErrorKind::kRefused, what);
+}
+
+/// As the shaders number them.
+std::uint32_t type_of(const Array& array) {
+  if (array.dtype != DType::kF32 && array.dtype != DType::kBf16 && array.dtype != DType::kF16)
+    refuse("array: found type " + std::string(statescope::name(array.dtype)) + ", wanted f32, bf16 or f16");
+  return static_cast<std::uint32_t>(array.dtype);
+}
+
+void check_index(std::int64_t elements) {
+  if (elements > std::numeric_limits<std::int32_t>::max())
+    refuse("array: found " + std::to_string(elements) + " elements, wanted at most 2147483647 in a shader");
+}
+
+/// 16-bit elements are written a word at a time, so every row that is written begins and ends at one.
+void check_pairs(const Array& out, std::initializer_list<std::int64_t> begins, std::int64_t width,
+                 std::int64_t rows) {
+  check_index(out.size);
+  if (out.dtype == DType::kF32) return;
+  const bool even = std::ranges::all_of(begins, [](std::int64_t at) { return at % 2 == 0; });
+  if (!even || (width % 2 != 0 && rows > 1))
+    refuse("array of " + std::string(statescope::name(out.dtype)) + ": found rows of " +
+           std::to_string(width) + " elements, wanted an even number of them");
+}
+
+std::int64_t pairs_of(std::int64_t rows, std::int64_t width) {
+  return rows * ((width + 1) / 2);
+}
+
+class VulkanCompute final : public Compute {
+ public:
+  using Compute::apply;
+  using Compute::download;
+
+  VulkanCompute(const std::shared_ptr<Gpu>& gpu, const DeviceInfo& info, const LaunchBounds& bounds)
+      : gpu_(gpu), info_(info), bounds_(bounds) {
+    unused_.buffer = create_buffer(gpu, kThreads, Place::kDevice);
+  }
+  ~VulkanCompute() override {
+    try {
+      flush();
+    } catch (const Error&) {  // the device is lost: nothing of it is running
+    }
+  }
+
+  void upload(const Array& to, std::span<const std::byte> bytes) override {
+    flush();
+    vulkan::upload(buffer_of(to), bytes);
+  }
+
+  void download(const Array& from, std::span<std::byte> bytes) override {
+    flush();
+    vulkan::download(buffer_of(from), bytes);
+  }
+
+  void apply(Pointwise f, const Extents& extents, const View& out, const std::vector<View>& in, float p,
+             float r) override {
+    const std::int64_t rows = extents[0] * extents[1] * extents[2];
+    check_pairs(out.array, {out.offset, out.strides[0], out.strides[1], rows > 1 ? out.strides[2] : 0},
+                extents[3], rows);
+    if (out.strides[3] != 1) refuse("apply: wanted neighbours in the last dimension of what is written");
+    Words push{{"pairs", word(pairs_of(rows, extents[3]))},
+               {"n1", word(extents[1])},
+               {"n2", word(extents[2])},
+               {"n3", word(extents[3])},
+               {"out_at", word(out.offset)},
+               {"p", word(p)},
+               {"r", word(r)}};
+    for (int i = 0; i < 3; ++i) push["out_" + std::to_string(i)] = word(out.strides[i]);
+    Words constants{{"FUNCTION", static_cast<std::uint32_t>(f)},
+                    {"OPERANDS", static_cast<std::uint32_t>(in.size())},
+                    {"OUT_TYPE", type_of(out.array)}};
+    Arrays arrays{{"result", out.array}};
+    for (std::size_t operand = 0; operand < 4; ++operand) {
+      const bool there = operand < in.size();
+      const std::string lower(1, static_cast<char>('a' + operand)),
+          upper(1, static_cast<char>('A' + operand));
+      constants[upper + "_TYPE"] = there ? type_of(in[operand].array) : 0;
+      arrays[lower] = there ? in[operand].array : Array();
+      push[lower + "_at"] = there ? word(in[operand].offset) : 0;
+      for (int i = 0; i < 4; ++i)
+        push[lower + "_" + std::to_string(i)] = there ? word(in[operand].strides[i]) : 0;
+      if (there) check_index(in[operand].array.size);
+    }
+    dispatch("apply", constants, push, arrays, by_threads(pairs_of(rows, extents[3])));
+  }
+
+  void multiply(const Product& p, const MatrixView& a, const MatrixView& b, const MatrixView& c) override {
+    check_pairs(c.array, {c.offset, p.batch > 1 ? c.batch_stride : 0, p.m > 1 ? c.row_stride : 0}, p.n,
+                p.m * p.batch);
+    check_index(a.array.size);
+    check_index(b.array.size);
+    Words push{{"m", word(p.m)},
+               {"n", word(p.n)},
+               {"k", word(p.k)},
+               {"accumulate", p.accumulate},
+               {"alpha", word(p.alpha)}};
+    const auto place = [&](const std::string& prefix, const MatrixView& view) {
+      push[prefix + "_at"] = word(view.offset);
+      push[prefix + "_row"] = word(view.row_stride);
+      push[prefix + "_matrix"] = word(view.batch_stride);
+    };
+    place("a", a);
+    place("b", b);
+    place("c", c);
+    Words constants{{"IN_TYPE", type_of(a.array)}, {"OUT_TYPE", type_of(c.array)}};
+    const Arrays arrays{{"a", a.array}, {"b", b.array}, {"c", c.array}};
+    const auto batch = static_cast<std::uint32_t>(p.batch);
+    const auto groups = [](std::int64_t extent, std::int64_t each) {
+      return static_cast<std::uint32_t>((extent + each - 1) / each);
+    };
+    if (p.m <= kFewRows && p.transpose_b) {
+      constexpr std::int64_t kColumns = 8;  // two of each of four groups of lanes
+      dispatch("multiply_vector", constants, push, arrays,
+               {groups(p.n, kColumns), static_cast<std::uint32_t>(p.m), batch});
+      return;
+    }
+    constants["TRANSPOSE_B"] = p.transpose_b;
+    dispatch("multiply", constants, push, arrays, {groups(p.n, kTile), groups(p.m, kTile), batch},
+             kTileThreads);
+  }
+
+  void normalise(RowNorm norm, float value, std::int64_t rows, std::int64_t width, const Array& x,
+                 const Array& weight, const Array& y) override {
+    check_pairs(y, {}, width, rows);
+    constexpr std::int64_t kRows = 4;  // of a workgroup
+    dispatch("normalise",
+             {{"NORM", static_cast<std::uint32_t>(norm)},
+              {"WEIGHTED", weight.present()},
+              {"IN_TYPE", type_of(x)},
+              {"OUT_TYPE", type_of(y)}},
+             {{"rows", word(rows)}, {"width", word(width)}, {"value", word(value)}},
+             {{"x", x}, {"weight", weight}, {"y", y}}, by_rows((rows + kRows - 1) / kRows));
+  }
+
+  void convolve(const Convolution& c, const MatrixView& x, const Array& w, const Array& bias,
+                const Array& history, const Array& y) override {
+    check_pairs(y, {}, c.channels, c.batch * c.tokens);
+    Words constants{{"TYPE", type_of(y)},
+                    {"FUNCTION", static_cast<std::uint32_t>(c.activation)},
+                    {"BIASED", bias.present()},
+                    {"KEEP", 0}};
+    Words push{{"tokens", word(c.tokens)},
+               {"channels", word(c.channels)},
+               {"size", word(c.size)},
+               {"x_at", word(x.offset)},
+               {"x_row", word(x.row_stride)}};
+    const Arrays arrays{{"x", x.array}, {"weight", w}, {"bias", bias}, {"history", history}, {"y", y}};
+    const auto run = [&](std::int64_t rows, bool keep) {
+      constants["KEEP"] = keep;
+      push["pairs"] = word(pairs_of(rows, c.channels));
+      dispatch("convolve", constants, push, arrays, by_threads(pairs_of(rows, c.channels)));
+    };
+    run(c.batch * c.tokens, false);
+    run(c.batch, true);
+  }
+
+  void softmax(const Softmax& s, const Array& scores, const Array& y) override {
+    check_pairs(y, {}, s.width, s.matrices * s.rows);
+    dispatch("softmax", {{"OUT_TYPE", type_of(y)}},
+             {{"all_rows", word(s.matrices * s.rows)},
+              {"rows", word(s.rows)},
+              {"width", word(s.width)},
+              {"past", word(s.past)},
+              {"window", word(s.window)}},
+             {{"scores", scores}, {"y", y}}, by_rows(s.matrices * s.rows));
+  }
+
+  void gather(const Array& table, std::int64_t width, const Array& ids, const Array& y) override {
+    check_pairs(y, {}, width, ids.size);
+    check_index(table.size);
+    dispatch("gather", {{"IN_TYPE", type_of(table)}, {"OUT_TYPE", type_of(y)}},
+             {{"rows", word(ids.size)}, {"width", word(width)}}, {{"table", table}, {"ids", ids}, {"y", y}},
+             by_threads(pairs_of(ids.size, width)));
+  }
+
+  void recur(const Plan& plan, const SlotArrays& arrays) override {
+    const Problem& problem = plan.problem;
+    const Dispatches dispatches = dispatches_of(problem, {plan.variant, plan.geometry}, info_, bounds_);
+    Arrays named;
+    for (Slot slot : kSlots) {
+      const bool in_place = problem.pass == Pass::kStep && slot == Slot::kH0;
+      named[std::string(statescope::name(slot))] =
+          takes_part(problem, slot) && !in_place ? arrays[slot] : Array();
+    }
+    for (const Scratch& scratch : dispatches.scratch) {
+      if (scratch.bytes > 0)
+        named[scratch.name] = allocate(DType::kF32, static_cast<std::int64_t>(scratch.bytes / 4));
+      else
+        named[scratch.name] = {};
+    }
+    for (const Dispatch& one : dispatches.list) {
+      const auto find = [&](const std::string& called) -> const Buffer* {
+        const auto alias = one.aliases.find(called);
+        const auto at = named.find(alias == one.aliases.end() ? called : alias->second);
+        return at == named.end() ? nullptr : buffer_or_unused(at->second);
+      };
+      record(one.pipeline, find, one.push_constants, one.workgroups);
+    }
+  }
+
+  void row_statistics(std::int64_t rows, std::int64_t width, const Array& x, const Array& y) override {
+    check_index(x.size);
+    dispatch("row_statistics", {}, {{"rows", word(rows)}, {"width", word(width)}}, {{"x", x}, {"y", y}},
+             by_rows(rows));
+  }
+
+  void largest(std::int64_t rows, std::int64_t width, const Array& x, const Array& y) override {
+    check_index(x.size);
+    dispatch("largest", {}, {{"rows", word(rows)}, {"width", word(width)}}, {{"x", x}, {"y", y}},
+             by_rows(rows));
+  }
+
+  void interfere(std::int64_t n, const Array& gram, const Array& interference, const Array& counts) override {
+    check_index(gram.size);
+    dispatch("interfere", {}, {{"n", word(n)}},
+             {{"gram", gram}, {"interference", interference}, {"counts", counts}}, by_rows(n));
+  }
+
+ protected:
+  std::unique_ptr<Storage> create_storage(std::size_t bytes) override {
+    const std::size_t most = gpu_->physical.properties.limits.maxStorageBufferRange;
+    if (bytes > most)
+      refuse("array of " + std::to_string(bytes) + " B > " + std::to_string(most) +
+             " B, the largest buffer of a shader on " + info_.name);
+    auto storage = std::make_unique<BufferStorage>();
+    storage->buffer = create_buffer(gpu_, bytes, Place::kDevice);
+    return storage;
+  }
+
+  void wait() override { flush(); }
+
+  void begin_recording() override {
+    flush();
+    recording_ = true;
+  }
+
+  std::function<void()> end_recording() override {
+    if (commands_) finished_.push_back(close());
+    recording_ = false;
+    const auto recorded = std::make_shared<std::vector<Submission>>(std::move(finished_));
+    finished_.clear();
+    const auto submit = [this, recorded] {
+      flush();
+      std::vector<VkCommandBuffer> handles;
+      for (const Submission& one : *recorded) handles.push_back(one.commands->handle);
+      if (!handles.empty()) submit_and_wait(*gpu_, handles);
+    };
+    submit();
+    return submit;
+  }
+
+ private:
+  /// A command buffer and what its dispatches are bound to.
+  struct Submission {
+    std::vector<BoundPipeline> bound;
+    std::unique_ptr<Commands> commands;
+  };
+
+  static std::array<std::uint32_t, 3> by_threads(std::int64_t threads) {
+    return by_rows((threads + kThreads - 1) / kThreads);
+  }
+  static std::array<std::uint32_t, 3> by_rows(std::int64_t rows) {
+    return {static_cast<std::uint32_t>(std::clamp<std::int64_t>(rows, 1, kMostGroups)), 1, 1};
+  }
+
+  const Buffer* buffer_or_unused(const Array& array) const {
+    return array.present() ? &buffer_of(array) : &unused_.buffer;
+  }
+
+  void dispatch(const char* module, const Words& constants, const Words& push, const Arrays& arrays,
+                const std::array<std::uint32_t, 3>& workgroups, std::uint32_t threads = kThreads) {
+    PipelineRequest request;
+    request.module = module;
+    request.constants = constants;
+    request.workgroup_size = threads;
+    const auto find = [&](const std::string& called) -> const Buffer* {
+      const auto at = arrays.find(called);
+      return at == arrays.end() ? nullptr : buffer_or_unused(at->second);
+    };
+    record(request, find, push, workgroups);
+  }
+
+  void record(const PipelineRequest& request, const std::function<const Buffer*(const std::string&)>& find,
+              const Words& push, const std::array<std::uint32_t, 3>& workgroups) {
+    const auto& most = gpu_->physical.properties.limits.maxComputeWorkGroupCount;
+    for (std::size_t i = 0; i < 3; ++i) {
+      if (workgroups[i] > most[i])
+        refuse(request.module + ": " + std::to_string(workgroups[i]) + " workgroups > " +
+               std::to_string(most[i]) + " on " + info_.name);
+    }
+    if (!commands_) commands_ = std::make_unique<Commands>(*gpu_);
+    bound_.push_back(bind_pipeline(get_pipeline(*gpu_, request), find, push));
+    record_dispatch(commands_->handle, bound_.back(), workgroups);
+    full_barrier(commands_->handle);
+    if (bound_.size() < kDispatchesPerSubmission) return;
+    if (recording_) {
+      finished_.push_back(close());
+    } else {
+      flush();
+    }
+  }
+
+  Submission close() {
+    commands_->end();
+    Submission submission;
+    submission.commands = std::move(commands_);
+    std::swap(submission.bound, bound_);
+    return submission;
+  }
+
+  void flush() {
+    if (!commands_ || recording_) return;
+    const Submission submission = close();
+    submit_and_wait(*gpu_, {submission.commands->handle});
+  }
+
+  std::shared_ptr<Gpu> gpu_;
+  DeviceInfo info_;
+  LaunchBounds bounds_;
+  BufferStorage unused_;  ///< bound where an array is absent
+  std::unique_ptr<Commands> commands_;
+  std::vector<BoundPipeline> bound_;
+  bool recording_ = false;
+  std::vector<Submission> finished_;  ///< of the recording
+};
+
+}  // namespace
+
+std::shared_ptr<Compute> make_compute(const std::shared_ptr<Gpu>& gpu, const DeviceInfo& info,
+                                      const LaunchBounds& bounds) {
+  return std::make_shared<VulkanCompute>(gpu, info, bounds);
+}
+
+}  // namespace statescope::vulkan
