@@ -10,6 +10,7 @@
 
 #include "cuda/activity.h"
 #include "cuda/ceilings.h"
+#include "cuda/front_end/front_end.h"
 #include "cuda/kernels.h"
 
 namespace statescope::cuda {
@@ -123,6 +124,57 @@ const Implementation& implementation_of(const Variant& variant) {
               "CUDA: variant " + std::string(variant.name) + " has no kernels in this build");
 }
 
+std::vector<KernelLaunch> launches_of(const Variant& variant, const Problem& problem,
+                                      const Geometry& geometry) {
+  const Implementation& implementation = implementation_of(variant);
+  if (!problem.front_end) return implementation.launches(problem, geometry);
+  return behind_front_end(problem, implementation.launches(without_front_end(problem), geometry));
+}
+
+std::size_t scratch_bytes_of(const Variant& variant, const Problem& problem, const Geometry& geometry) {
+  return implementation_of(variant).scratch_bytes(without_front_end(problem), geometry) +
+         (problem.front_end ? front_end_bytes(problem) : 0);
+}
+
+/// Pointers by slot, null where a tensor takes no part, and the sizes.
+Arguments arguments_of(const Problem& p, const std::function<std::byte*(Slot)>& at, std::byte* scratch) {
+  const auto floats = [&](Slot slot) { return reinterpret_cast<float*>(at(slot)); };
+  Arguments a{};
+  a.q = at(Slot::kQ);
+  a.k = at(Slot::kK);
+  a.v = at(Slot::kV);
+  a.d_o = at(Slot::kDo);
+  a.q_expand = at(Slot::kQExpand);
+  a.k_expand = at(Slot::kKExpand);
+  a.q_conv = at(Slot::kQConv);
+  a.k_conv = at(Slot::kKConv);
+  a.g = floats(Slot::kG);
+  a.beta = floats(Slot::kBeta);
+  a.h0 = floats(Slot::kH0);
+  a.dht = floats(Slot::kDht);
+  a.cu_seqlens = reinterpret_cast<const std::int32_t*>(at(Slot::kCuSeqlens));
+  a.o = at(Slot::kO);
+  a.dq = at(Slot::kDq);
+  a.dk = at(Slot::kDk);
+  a.dv = at(Slot::kDv);
+  a.ht = floats(Slot::kHt);
+  a.dg = floats(Slot::kDg);
+  a.dbeta = floats(Slot::kDbeta);
+  a.dh0 = floats(Slot::kDh0);
+  a.scratch = scratch;
+  a.dtype = p.dtype;
+  a.scale = p.scale;
+  a.seq_len = static_cast<int>(p.seq_len);
+  a.heads = static_cast<int>(p.heads);
+  a.qk_heads = static_cast<int>(p.qk_heads);
+  a.expansion = static_cast<int>(p.expansion);
+  a.key_dim = static_cast<int>(p.key_dim);
+  a.value_dim = static_cast<int>(p.value_dim);
+  a.sequences = static_cast<int>(p.sequences);
+  a.tokens = p.batch * p.seq_len;
+  return a;
+}
+
 /// Allows the kernel all the shared memory that the device has (not only what this launch asks for: the
 /// setting belongs to the function, and other plans may run it with more) and returns what the compiler made
 /// of it.
@@ -146,8 +198,8 @@ class CudaExecution final : public Execution {
         device_index_(device_index),
         trace_(trace),
         layout_(layout_of(plan.problem)),
-        kernels_(implementation_of(*plan.variant).launches(plan.problem, plan.geometry)),
-        scratch_bytes_(implementation_of(*plan.variant).scratch_bytes(plan.problem, plan.geometry)),
+        kernels_(launches_of(*plan.variant, plan.problem, plan.geometry)),
+        scratch_bytes_(scratch_bytes_of(*plan.variant, plan.problem, plan.geometry)),
         scratch_(scratch_bytes_) {
     for (int i = 0; i < std::max(input_sets, 1); ++i) {
       sets_.emplace_back(layout_.bytes);
@@ -324,6 +376,10 @@ class CudaExecution final : public Execution {
     a.k = at(Slot::kK);
     a.v = at(Slot::kV);
     a.d_o = at(Slot::kDo);
+    a.q_expand = at(Slot::kQExpand);
+    a.k_expand = at(Slot::kKExpand);
+    a.q_conv = at(Slot::kQConv);
+    a.k_conv = at(Slot::kKConv);
     a.g = floats(Slot::kG);
     a.beta = floats(Slot::kBeta);
     a.h0 = floats(Slot::kH0);
@@ -337,6 +393,10 @@ class CudaExecution final : public Execution {
     a.dg = floats(Slot::kDg);
     a.dbeta = floats(Slot::kDbeta);
     a.dh0 = floats(Slot::kDh0);
+    a.dq_expand = floats(Slot::kDqExpand);
+    a.dk_expand = floats(Slot::kDkExpand);
+    a.dq_conv = floats(Slot::kDqConv);
+    a.dk_conv = floats(Slot::kDkConv);
     a.scratch = scratch_.data();
     a.dtype = p.dtype;
     a.scale = p.scale;
@@ -400,10 +460,9 @@ Plan make_plan(const Problem& problem, const DeviceInfo& device) {
   plan.device = device.name;
   plan.variant = choice.variant;
   plan.geometry = choice.geometry;
-  const Implementation& implementation = implementation_of(*choice.variant);
   plan.device_memory_bytes =
-      layout_of(plan.problem).bytes + implementation.scratch_bytes(plan.problem, plan.geometry);
-  for (const KernelLaunch& kernel : implementation.launches(plan.problem, plan.geometry)) {
+      layout_of(plan.problem).bytes + scratch_bytes_of(*plan.variant, plan.problem, plan.geometry);
+  for (const KernelLaunch& kernel : launches_of(*plan.variant, plan.problem, plan.geometry)) {
     const cudaFuncAttributes attributes = configure(kernel, device.limits.shared_memory_per_workgroup);
     Launch launch;
     launch.kernel = kernel.name;
@@ -428,7 +487,7 @@ Plan make_plan(const Problem& problem, const DeviceInfo& device) {
 
 std::vector<CompiledKernel> compile(const Plan& plan) {
   std::vector<CompiledKernel> compiled;
-  for (const KernelLaunch& kernel : implementation_of(*plan.variant).launches(plan.problem, plan.geometry)) {
+  for (const KernelLaunch& kernel : launches_of(*plan.variant, plan.problem, plan.geometry)) {
     cudaFuncAttributes attributes{};
     check(cudaFuncGetAttributes(&attributes, kernel.function), "loading kernel " + kernel.name);
     CompiledKernel& one = compiled.emplace_back();

@@ -19,11 +19,13 @@ namespace statescope::cuda {
 /// Device pointers of one input set, and the sizes. Layouts of DESIGN section 1; null where a tensor takes no
 /// part. Tokens are counted over all rows: token (b, t) is b T + t.
 struct Arguments {
-  const void *q, *k, *v, *d_o;  ///< of `dtype`
+  const void *q, *k, *v, *d_o;                        ///< of `dtype`
+  const void *q_expand, *k_expand, *q_conv, *k_conv;  ///< of `dtype`, of a front end
   const float *g, *beta, *h0, *dht;
   const std::int32_t* cu_seqlens;
   void *o, *dq, *dk, *dv;  ///< of `dtype`
   float *ht, *dg, *dbeta, *dh0;
+  float *dq_expand, *dk_expand, *dq_conv, *dk_conv;
   std::byte* scratch;  ///< Implementation::scratch_bytes, 256-byte aligned, shared by all input sets
 
   DType dtype;

@@ -23,6 +23,7 @@ struct Options {
   std::int64_t expansion = 8;
   std::string pass = "forward", division = "subheads", series = "production", input, json_file, baseline;
   double seconds = 1;
+  bool front_end = false;
 };
 
 Problem problem_of(const DeviceInfo& info, const Options& options) {
@@ -31,8 +32,9 @@ Problem problem_of(const DeviceInfo& info, const Options& options) {
   const SweepSeries which = parse_division(options.division) == Division::kNaive ? SweepSeries::kNaive
                             : series == Series::kComparison                      ? SweepSeries::kSubheads
                                                                                  : SweepSeries::kProduction;
-  const Problem problem =
+  Problem problem =
       cell_problem(base_problem(info, sweep), which, options.expansion, parse_pass(options.pass), sweep);
+  problem.front_end = options.front_end;
   check(problem);
   return problem;
 }
@@ -166,7 +168,10 @@ void add_bench(CLI::App& program, Action& action) {
   add_size_options(*command, options->sizes);
   CLI::Option* input =
       command->add_option("--input", options->input, "time on the tensors of this safetensors file");
-  for (const char* size : {"--expansion", "--heads", "--key-dim", "--value-dim", "--seq-len", "--batch"})
+  command->add_flag("--front-end", options->front_end,
+                    "from unexpanded q and k: expansion, convolution and norm are timed too");
+  for (const char* size :
+       {"--expansion", "--heads", "--key-dim", "--value-dim", "--seq-len", "--batch", "--front-end"})
     input->excludes(command->get_option(size));
   command->add_option("--pass", options->pass, "forward, backward or step")->capture_default_str();
   command->add_option("--division", options->division, "subheads or naive")->capture_default_str();

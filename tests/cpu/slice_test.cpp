@@ -32,13 +32,16 @@ TEST(Slice, RunsAsThePartOfTheWhole) {
   for (Rule rule : kRules) {
     for (bool packed : {false, true}) {
       for (std::int64_t qk_heads : {2, 4}) {
-        for (Pass pass : {Pass::kForward, Pass::kBackward}) {
+        for (const auto& [pass, front_end] :
+             {std::pair(Pass::kForward, false), std::pair(Pass::kBackward, false),
+              std::pair(Pass::kForward, true), std::pair(Pass::kBackward, true)}) {
           Problem whole = example(rule, packed, qk_heads);
           whole.pass = pass;
+          whole.front_end = front_end;
           whole.final_state_gradient = pass == Pass::kBackward;
           const TensorSet inputs = generate_inputs(whole, 1);
           const TensorSet outputs = cpu::run_recurrent(whole, inputs);
-          const Slice slice = slice_of(whole, whole.batch - 1, 1);
+          const Slice slice = slice_of(whole, independent_rows(whole) - 1, 1);
           EXPECT_NO_THROW(check(slice.problem));
           const TensorSet found = cpu::run_recurrent(slice.problem, cut(whole, slice, inputs));
           const TensorSet wanted = cut(whole, slice, outputs);

@@ -57,6 +57,28 @@ TEST(Problem, IsDerivedFromItsInputs) {
   }
 }
 
+TEST(Problem, WithAFrontEndIsDerivedFromItsWeights) {
+  for (Pass pass : {Pass::kForward, Pass::kBackward}) {
+    Problem wanted = small(Rule::kGatedDelta, pass);
+    wanted.front_end = true;
+    const TensorSet good = generate_inputs(wanted, 1);
+    EXPECT_EQ(good[Slot::kQ].shape, (Shape{2, 5, 2, 32}));
+    EXPECT_EQ(good[Slot::kQExpand].shape, (Shape{2, 32, 3, 32}));
+    EXPECT_EQ(good[Slot::kKConv].shape, (Shape{2, 3, 32, 4}));
+    EXPECT_EQ(problem_of(good, wanted.rule, pass, std::nullopt, DType::kF32), wanted);
+    TensorSet bad = good;
+    bad[Slot::kKConv] = Tensor();
+    EXPECT_EQ(derive(bad, wanted.rule, pass), "tensor 'k_conv' is missing: q_expand is there");
+    bad = good;
+    bad[Slot::kKExpand] = Tensor(DType::kF32, {2, 32, 2, 32});
+    EXPECT_EQ(derive(bad, wanted.rule, pass),
+              "tensor 'k_expand' has shape [2, 32, 2, 32], wanted [2, 32, 3, 32]");
+    bad = good;
+    bad[Slot::kQ] = Tensor(DType::kF32, {2, 5, 2, 3, 32});
+    EXPECT_EQ(derive(bad, wanted.rule, pass), "tensor 'q' has shape [2, 5, 2, 3, 32], wanted [B, T, Hq, K]");
+  }
+}
+
 TEST(Problem, NamesWrongShapes) {
   const TensorSet good = generate_inputs(small(Rule::kGatedDelta), 1);
   TensorSet bad = good;
@@ -120,6 +142,12 @@ TEST(Problem, RefusesSizesThatMakeNoSense) {
   EXPECT_EQ(why([](Problem& p) { p.qk_heads = 3; }), "heads of q and k Hq is 3, wanted a divisor of H = 4");
   EXPECT_EQ(why([](Problem& p) { p.expansion = 0; }), "expansion E is 0, wanted at least 1");
   EXPECT_EQ(why([](Problem& p) { p.packed = true; }), "packed sequences need batch B = 1, found 2");
+  EXPECT_EQ(why([](Problem& p) {
+              p.front_end = true;
+              p.pass = Pass::kStep;
+              p.seq_len = 1;
+            }),
+            "a front end takes forward and backward of subheads, found step of subheads");
   EXPECT_NE(why([](Problem& p) { p.seq_len = 1ll << 40; }).find("over 2^40 bytes"), std::string::npos);
   EXPECT_NE(why([](Problem& p) { p.heads = p.qk_heads = 1ll << 60; }).find("63 bits"), std::string::npos);
 }

@@ -87,8 +87,13 @@ struct Variant {
   /// Sizes for a problem; asks only for limits, never for a device.
   Geometry (*geometry)(const Problem&, const DeviceLimits&);
   std::string_view reason;  ///< why these tiles
-  bool front_end = false;   ///< takes unexpanded q and k
 };
+
+/// Passes that an api runs behind a front end (problem.h), with any production variant of the pass; the front
+/// end's own kernels come on top of the variant's.
+constexpr std::uint32_t front_end_passes(Api api) {
+  return api == Api::kCuda ? bits(Pass::kForward, Pass::kBackward) : 0;
+}
 
 /// Every variant, the preferred first within an api.
 std::span<const Variant> variants();

@@ -1,0 +1,199 @@
+// The front end before any implementation of the recurrence (host side).
+#include "cuda/front_end/front_end.h"
+
+#include <algorithm>
+
+#include "cuda/front_end/expand.h"
+#include "cuda/front_end/gradients.h"
+
+namespace statescope::cuda {
+namespace {
+
+using namespace front_end;
+
+std::size_t aligned(std::size_t bytes) {
+  return (bytes + 255) / 256 * 256;
+}
+
+bool on_tensor_cores(const Problem& p) {
+  if (p.key_dim != kTensorDim || p.dtype == DType::kF32) return false;
+  int device = 0, major = 0;
+  check(cudaGetDevice(&device), "asking for the device");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+        "asking for the compute capability");
+  return major == 9;
+}
+
+/// Tokens of each row in equal ranges, a multiple of `tile` long, so that `blocks_per_range` blocks each fill
+/// about 132 multiprocessors six times over; no range is so short that its ends show.
+struct Ranges {
+  int tokens, per_row;
+};
+Ranges ranges_of(const Problem& p, std::int64_t blocks_per_range, int tile) {
+  constexpr std::int64_t kBlocks = 792, kFewestTokens = 512;
+  const std::int64_t wanted = std::max<std::int64_t>(1, kBlocks / (blocks_per_range * p.batch));
+  const std::int64_t share = std::max((p.seq_len + wanted - 1) / wanted, kFewestTokens);
+  const std::int64_t tokens = (share + tile - 1) / tile * tile;
+  return {static_cast<int>(tokens), static_cast<int>((p.seq_len + tokens - 1) / tokens)};
+}
+
+Ranges gradient_ranges(const Problem& p) {
+  return ranges_of(p, 2 * p.qk_heads * p.expansion, std::max(kConvolutionTokens, kWeightTokens));
+}
+
+/// Offsets into scratch memory. The expanded q and k are not needed once the recurrence is done, so dy takes
+/// their place.
+struct Scratch {
+  std::size_t expanded, activated, gradients, dweight_parts, dtaps_parts, end;
+  std::size_t side, activated_side;  ///< from q's to k's
+};
+Scratch scratch_of(const Problem& p) {
+  const Problem inner = without_front_end(p);
+  const auto elements = [](const Problem& of, Slot slot) {
+    return static_cast<std::size_t>(element_count(shape_of(of, slot)));
+  };
+  Scratch s{};
+  s.side = aligned(elements(inner, Slot::kQ) * size_of(p.dtype));
+  s.activated = s.expanded + 2 * s.side;
+  s.activated_side = on_tensor_cores(p) ? aligned(elements(p, Slot::kQ) * size_of(p.dtype)) : 0;
+  s.gradients = s.activated + 2 * s.activated_side;
+  s.dweight_parts = s.dtaps_parts = s.end = s.gradients;
+  if (p.pass != Pass::kBackward) return s;
+  const auto parts = static_cast<std::size_t>(p.batch * gradient_ranges(p).per_row) * 2 * sizeof(float);
+  s.dweight_parts = s.gradients + 2 * s.side;
+  s.dtaps_parts = s.dweight_parts + aligned(parts * elements(p, Slot::kDqExpand));
+  s.end = s.dtaps_parts + aligned(parts * elements(p, Slot::kDqConv));
+  return s;
+}
+
+KernelLaunch activate_launch(const Problem& p) {
+  const std::int64_t eighths = element_count(shape_of(p, Slot::kQ)) / 8;
+  KernelLaunch launch;
+  launch.name = "front_end.activate";
+  launch.function = activate_kernel(p.dtype);
+  launch.grid = dim3(static_cast<unsigned>((eighths + kActivateThreads - 1) / kActivateThreads), 1, 2);
+  launch.block = kActivateThreads;
+  bind_parameters(launch, [eighths, s = scratch_of(p)](const Arguments& a) {
+    return ActivateParameters{
+        {a.q, a.k}, {a.scratch + s.activated, a.scratch + s.activated + s.activated_side}, eighths};
+  });
+  return launch;
+}
+
+std::vector<KernelLaunch> expand_launches(const Problem& p) {
+  const bool tensor = on_tensor_cores(p), norm = p.rule == Rule::kGatedDelta;
+  const std::int64_t subkeys = p.qk_heads * p.expansion;
+  const Ranges ranges = ranges_of(p, 2 * subkeys, tensor ? kTensorTokens : kExpandTokens);
+
+  std::vector<KernelLaunch> launches;
+  if (tensor) launches.push_back(activate_launch(p));
+  KernelLaunch& launch = launches.emplace_back();
+  launch.name = tensor ? "front_end.expand_tensor" : "front_end.expand";
+  launch.function = tensor ? expand_tensor_kernel(p.dtype, norm, p.packed) : expand_kernel();
+  launch.grid = dim3(static_cast<unsigned>(subkeys), static_cast<unsigned>(p.batch * ranges.per_row), 2);
+  launch.block = static_cast<unsigned>(tensor ? kTensorThreads : kExpandThreads);
+  launch.dynamic_shared_bytes = launch.predicted_shared_bytes = static_cast<std::size_t>(
+      tensor ? kTensorSharedBytes : expand_shared_bytes(static_cast<int>(p.key_dim)));
+  bind_parameters(launch, [tensor, ranges, norm, s = scratch_of(p)](const Arguments& a) {
+    ExpandParameters x{};
+    x.x[0] = tensor ? static_cast<const void*>(a.scratch + s.activated) : a.q;
+    x.x[1] = tensor ? static_cast<const void*>(a.scratch + s.activated + s.activated_side) : a.k;
+    x.weight[0] = a.q_expand, x.weight[1] = a.k_expand;
+    x.taps[0] = a.q_conv, x.taps[1] = a.k_conv;
+    x.out[0] = a.scratch + s.expanded, x.out[1] = a.scratch + s.expanded + s.side;
+    x.cu_seqlens = a.cu_seqlens;
+    x.seq_len = a.seq_len;
+    x.qk_heads = a.qk_heads;
+    x.expansion = a.expansion;
+    x.key_dim = a.key_dim;
+    x.sequences = a.sequences;
+    x.tokens_per_block = ranges.tokens;
+    x.dtype = a.dtype;
+    x.norm = norm;
+    return x;
+  });
+  return launches;
+}
+
+std::vector<KernelLaunch> gradient_launches(const Problem& p) {
+  const auto subkeys = static_cast<unsigned>(p.qk_heads * p.expansion);
+  const auto dim = static_cast<int>(p.key_dim);
+  const Ranges ranges = gradient_ranges(p);
+  const auto all_ranges = static_cast<unsigned>(p.batch * ranges.per_row);
+  const auto parameters = [ranges, scratch = scratch_of(p), rows = static_cast<int>(p.batch),
+                           norm = p.rule == Rule::kGatedDelta](const Arguments& a) {
+    const auto sides = [&](std::size_t offset) { return a.scratch + offset; };
+    GradientParameters x{};
+    x.x[0] = a.q, x.x[1] = a.k;
+    x.weight[0] = a.q_expand, x.weight[1] = a.k_expand;
+    x.taps[0] = a.q_conv, x.taps[1] = a.k_conv;
+    for (int side = 0; side < 2; ++side) {
+      x.dout[side] = sides(scratch.gradients + side * scratch.side);
+      x.dy[side] = sides(scratch.expanded + side * scratch.side);
+    }
+    x.dx[0] = a.dq, x.dx[1] = a.dk;
+    x.dweight_parts = reinterpret_cast<float*>(sides(scratch.dweight_parts));
+    x.dtaps_parts = reinterpret_cast<float*>(sides(scratch.dtaps_parts));
+    x.dweight[0] = a.dq_expand, x.dweight[1] = a.dk_expand;
+    x.dtaps[0] = a.dq_conv, x.dtaps[1] = a.dk_conv;
+    x.cu_seqlens = a.cu_seqlens;
+    x.rows = rows;
+    x.seq_len = a.seq_len;
+    x.qk_heads = a.qk_heads;
+    x.expansion = a.expansion;
+    x.key_dim = a.key_dim;
+    x.sequences = a.sequences;
+    x.tokens_per_range = ranges.tokens;
+    x.ranges = rows * ranges.per_row;
+    x.dtype = a.dtype;
+    x.norm = norm;
+    return x;
+  };
+  std::vector<KernelLaunch> launches;
+  const auto add = [&](const char* name, const void* function, dim3 grid, int shared_bytes) {
+    KernelLaunch& launch = launches.emplace_back();
+    launch.name = name;
+    launch.function = function;
+    launch.grid = grid;
+    launch.block = kGradientThreads;
+    launch.dynamic_shared_bytes = launch.predicted_shared_bytes = static_cast<std::size_t>(shared_bytes);
+    bind_parameters(launch, parameters);
+  };
+  const auto tokens = static_cast<unsigned>(p.batch * ((p.seq_len + kInputTokens - 1) / kInputTokens));
+  const auto tiles = static_cast<unsigned>((dim + kWeightTile - 1) / kWeightTile);
+  add("front_end.convolution_gradients", convolution_gradients_kernel(), dim3(subkeys, all_ranges, 2),
+      convolution_gradients_bytes(dim));
+  add("front_end.input_gradients", input_gradients_kernel(),
+      dim3(static_cast<unsigned>(p.qk_heads), tokens, 2), input_gradients_bytes(dim));
+  add("front_end.weight_gradients", weight_gradients_kernel(), dim3(subkeys * tiles * tiles, all_ranges, 2),
+      kWeightGradientsBytes);
+  add("front_end.sum_parts", sum_parts_kernel(), dim3(1024, 1, 2), 0);
+  return launches;
+}
+
+}  // namespace
+
+std::size_t front_end_bytes(const Problem& p) {
+  return scratch_of(p).end;
+}
+
+std::vector<KernelLaunch> behind_front_end(const Problem& p, std::vector<KernelLaunch> inner) {
+  std::vector<KernelLaunch> all = expand_launches(p);
+  for (KernelLaunch& launch : inner) {
+    launch.bind = [bind = launch.bind, scratch = scratch_of(p)](Arguments a) {
+      a.q = a.scratch + scratch.expanded;
+      a.k = a.scratch + scratch.expanded + scratch.side;
+      a.dq = a.scratch + scratch.gradients;
+      a.dk = a.scratch + scratch.gradients + scratch.side;
+      a.scratch += scratch.end;
+      return bind(a);
+    };
+    all.push_back(std::move(launch));
+  }
+  if (p.pass == Pass::kBackward) {
+    for (KernelLaunch& launch : gradient_launches(p)) all.push_back(std::move(launch));
+  }
+  return all;
+}
+
+}  // namespace statescope::cuda

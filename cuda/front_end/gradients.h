@@ -1,0 +1,52 @@
+// Between the host side of the front end and the kernels of its backward pass.
+#pragma once
+
+#include <cstdint>
+
+#include <statescope/types.h>
+
+namespace statescope::cuda::front_end {
+
+/// q's side is index 0, k's index 1. All in the problem's type unless said.
+struct GradientParameters {
+  const void* x[2];       ///< [rows, T, Hq, K]
+  const void* weight[2];  ///< [Hq, K, E, K]
+  const void* taps[2];    ///< [Hq, E, K, 4]
+  const void* dout[2];    ///< [rows, T, Hq, E, K], what the recurrence's backward left
+  void* dy[2];            ///< [rows, T, Hq, E, K], between the passes
+  void* dx[2];            ///< [rows, T, Hq, K]
+  float* dweight_parts;   ///< [ranges, 2, Hq, E, K, K]
+  float* dtaps_parts;     ///< [ranges, 2, Hq, E, K, 4]
+  float* dweight[2];      ///< [Hq, K, E, K], f32
+  float* dtaps[2];        ///< [Hq, E, K, 4], f32
+  const std::int32_t* cu_seqlens;
+  int rows, seq_len, qk_heads, expansion, key_dim, sequences;
+  int tokens_per_range, ranges;  ///< over all rows; a range lies in one row
+  DType dtype;
+  bool norm;
+};
+
+/// In the order of the launches. Blocks of each:
+const void* convolution_gradients_kernel();  ///< (subkeys, ranges, sides)
+const void* input_gradients_kernel();        ///< (Hq, token tiles of all rows, sides)
+const void* weight_gradients_kernel();       ///< (subkeys x tiles of K x K, ranges, sides)
+const void* sum_parts_kernel();              ///< (blocks of elements, 1, sides)
+
+inline constexpr int kGradientThreads = 256;
+/// Tokens of a tile of the convolution's gradients: with K = 256 its 63 rows are 63 KiB, which every device
+/// has.
+inline constexpr int kConvolutionTokens = 16;
+/// Tokens of a tile of the input's gradients: a thread's sums.
+inline constexpr int kInputTokens = 32;
+/// Of K x K, a block's square of the weight's gradient, and tokens staged at a time.
+inline constexpr int kWeightTile = 64, kWeightTokens = 16;
+
+constexpr int convolution_gradients_bytes(int key_dim) {
+  return ((kConvolutionTokens + 6) * 2 + kConvolutionTokens + 3) * key_dim * 4;
+}
+constexpr int input_gradients_bytes(int key_dim) {
+  return kInputTokens * key_dim * 4;
+}
+inline constexpr int kWeightGradientsBytes = 2 * kWeightTokens * kWeightTile * 4;
+
+}  // namespace statescope::cuda::front_end
