@@ -23,12 +23,25 @@ std::string needs_capability_90(const Problem&, const DeviceLimits& limits) {
   return "needs compute capability 90, has " + std::to_string(limits.compute_capability);
 }
 
-std::string chunked_needs(const Problem& p, const DeviceLimits& limits) {
-  if (p.seq_len < cuda_chunked::kFewestTokens) {
-    return "needs " + std::to_string(cuda_chunked::kFewestTokens) + " tokens, found " +
-           std::to_string(p.seq_len);
+/// Of the chunked kernels with 16-bit factors (cuda_chunked.h says why).
+std::string needs_weights(const Problem& p) {
+  const std::int64_t tokens = p.batch * p.seq_len;
+  const double weights = cuda_chunked::weights_of(p.heads, tokens, p.sequences);
+  if (weights < cuda_chunked::kFewestWeights) {
+    return "needs " + std::to_string(cuda_chunked::kFewestWeights) +
+           " weights in o (heads x tokens x (tokens a sequence + 1) / 2), found " +
+           std::to_string(static_cast<std::int64_t>(weights));
   }
-  return needs_capability_90(p, limits);
+  if (p.form == Form::kAuto && tokens < cuda_chunked::kFewestTokens * p.sequences) {
+    return "takes sequences of fewer than " + std::to_string(cuda_chunked::kFewestTokens) +
+           " tokens only when it is asked for";
+  }
+  return {};
+}
+
+std::string chunked_needs(const Problem& p, const DeviceLimits& limits) {
+  std::string missing = needs_weights(p);
+  return missing.empty() ? needs_capability_90(p, limits) : missing;
 }
 
 std::uint32_t u32(std::int64_t x) {
@@ -59,7 +72,8 @@ Geometry chunked_geometry(const Problem& p, const DeviceLimits& limits) {
   const int cluster = cuda_chunked::cluster_size(static_cast<int>(std::min<std::int64_t>(p.expansion, 8)));
   Geometry g;
   g.subgroup_size = cuda_tiles::kWarp;
-  g.workgroup_size = cuda_chunked::kThreads;
+  const bool gla = p.rule == Rule::kGla;
+  g.workgroup_size = gla ? cuda_chunked::GlaMap::kThreads : cuda_chunked::kThreads;
   g.chunk = cuda_chunked::kChunk;
   g.value_tile = cuda_chunked::kDim;
   g.subheads = u32(cluster);
@@ -68,7 +82,7 @@ Geometry chunked_geometry(const Problem& p, const DeviceLimits& limits) {
   const std::int64_t held =
       limits.multiprocessors == 0 ? chains : std::max(1u, limits.multiprocessors / u32(cluster));
   g.workgroups = {u32(cluster), u32(std::min(chains, held)), 1};
-  g.tile_bytes = cuda_chunked::SharedMap::bytes;
+  g.tile_bytes = gla ? cuda_chunked::GlaMap::bytes : cuda_chunked::SharedMap::bytes;
   return g;
 }
 
@@ -124,6 +138,19 @@ constexpr Variant kVariants[] = {
      chunked_geometry,
      "a subhead a block, a head a cluster: 64 tokens are a warpgroup's rows, 128 x 128 of float32 state half "
      "the registers, three stages of keys and queries what shared memory holds"},
+    {"cuda.chunked.gla_forward",
+     Api::kCuda,
+     Series::kProduction,
+     Form::kChunked,
+     bits(Rule::kGla),
+     bits(Pass::kForward),
+     bits(DType::kBf16, DType::kF16),
+     {cuda_chunked::kDim, cuda_chunked::kDim},
+     {cuda_chunked::kDim, cuda_chunked::kDim},
+     chunked_needs,
+     chunked_geometry,
+     "as above in steps of 32 tokens, whose gates, keys and queries are 32 KB: five of them on their way; "
+     "eight tokens a warp at the gates, whose channels' running products stay in registers"},
     {"cuda.recurrent.forward",
      Api::kCuda,
      Series::kProduction,

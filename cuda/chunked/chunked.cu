@@ -28,19 +28,28 @@ PFN_cuTensorMapEncodeTiled_v12000 tensor_map_encoder() {
   return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function);
 }
 
-/// Of a tensor [rows, tokens, heads, kDim]: a copy takes 64 tokens of one head as two tiles of 64 columns.
+/// Of a tensor [rows, tokens, heads, kDim]: a copy takes `copied` tokens of one head, 16-bit values as two
+/// swizzled tiles of 64 columns, float32 as rows of kDim.
 CUtensorMap tensor_map(const void* data, DType dtype, std::int64_t rows, std::int64_t tokens,
-                       std::int64_t heads) {
+                       std::int64_t heads, int copied) {
   static const PFN_cuTensorMapEncodeTiled_v12000 encode = tensor_map_encoder();
   const auto u = [](std::int64_t x) { return static_cast<cuuint64_t>(x); };
-  const cuuint64_t sizes[5] = {64, u(tokens), kDim / 64, u(heads), u(rows)};
-  const cuuint64_t strides[4] = {u(heads * kDim * 2), 128, kDim * 2, u(tokens * heads * kDim * 2)};
-  const cuuint32_t box[5] = {64, kChunk, kDim / 64, 1, 1}, steps[5] = {1, 1, 1, 1, 1};
+  const bool wide = dtype == DType::kF32;
+  const std::int64_t columns = wide ? kDim : 64, head = kDim * (wide ? 4 : 2);
+  const cuuint64_t sizes[5] = {u(columns), u(tokens), u(kDim / columns), u(heads), u(rows)};
+  const cuuint64_t strides[4] = {u(heads * head), 128, u(head), u(tokens * heads * head)};
+  const cuuint32_t box[5] = {static_cast<cuuint32_t>(columns), static_cast<cuuint32_t>(copied),
+                             static_cast<cuuint32_t>(kDim / columns), 1, 1};
+  const cuuint32_t steps[5] = {1, 1, 1, 1, 1};
   CUtensorMap map;
-  const CUresult status = encode(
-      &map, dtype == DType::kBf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 5,
-      const_cast<void*>(data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult status =
+      encode(&map,
+             wide                    ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32
+             : dtype == DType::kBf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                     : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+             5, const_cast<void*>(data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+             wide ? CU_TENSOR_MAP_SWIZZLE_NONE : CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (status != CUDA_SUCCESS)
     throw Error(ErrorKind::kDevice, "CUDA: describing a tensor to the copy engine failed with error " +
                                         std::to_string(static_cast<int>(status)));
@@ -48,13 +57,15 @@ CUtensorMap tensor_map(const void* data, DType dtype, std::int64_t rows, std::in
 }
 
 /// Clusters of the kernel that the device holds at once. Chains are shared out among that many workers.
-int resident_clusters(const void* kernel, int cluster) {
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, SharedMap::bytes),
+int resident_clusters(const Problem& p, const void* kernel, int cluster) {
+  const bool gla = p.rule == Rule::kGla;
+  const unsigned threads = gla ? GlaMap::kThreads : kThreads, bytes = gla ? GlaMap::bytes : SharedMap::bytes;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
         "allowing shared memory to the chunked kernel");
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(cluster));
-  config.blockDim = dim3(kThreads);
-  config.dynamicSmemBytes = SharedMap::bytes;
+  config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = bytes;
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeClusterDimension;
   attribute.val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
@@ -70,6 +81,8 @@ int resident_clusters(const void* kernel, int cluster) {
 
 const void* kernel_of(const Problem& p, int cluster) {
   const int log = std::countr_zero(static_cast<unsigned>(cluster));
+  if (p.rule == Rule::kGla)
+    return p.dtype == DType::kBf16 ? chunked::gla_kernel_bf16(log) : chunked::gla_kernel_f16(log);
   const bool delta = p.rule == Rule::kGatedDelta;
   return p.dtype == DType::kBf16 ? chunked::forward_kernel_bf16(delta, log)
                                  : chunked::forward_kernel_f16(delta, log);
@@ -77,7 +90,7 @@ const void* kernel_of(const Problem& p, int cluster) {
 
 /// No fewer workers than the longest chain allows are of use; lengths of packed sequences are not known here.
 int workers_of(const Problem& p, const void* kernel, int cluster) {
-  const int resident = resident_clusters(kernel, cluster);
+  const int resident = resident_clusters(p, kernel, cluster);
   if (p.packed) return resident;
   const std::int64_t longest = (p.seq_len + kChunk - 1) / kChunk, total = longest * p.sequences * p.heads;
   const std::int64_t share = std::max(longest, (total + resident - 1) / resident);
@@ -134,10 +147,15 @@ std::vector<KernelLaunch> forward(const Problem& p, const Geometry& g) {
     bind_parameters(launch, [p, scratch, first, last](const Arguments& a) {
       chunked::Parameters x{};
       const std::int64_t rows = a.cu_seqlens ? 1 : p.batch, tokens = a.tokens / rows;
-      x.query = tensor_map(a.q, a.dtype, rows, tokens, a.qk_heads * a.expansion);
-      x.key = tensor_map(a.k, a.dtype, rows, tokens, a.qk_heads * a.expansion);
-      x.value = tensor_map(a.v, a.dtype, rows, tokens, a.heads);
-      x.g = a.g;
+      const bool gla = p.rule == Rule::kGla;
+      const int copied = gla ? GlaMap::kHalfTokens : kChunk;
+      x.query = tensor_map(a.q, a.dtype, rows, tokens, a.qk_heads * a.expansion, copied);
+      x.key = tensor_map(a.k, a.dtype, rows, tokens, a.qk_heads * a.expansion, copied);
+      x.value = tensor_map(a.v, a.dtype, rows, tokens, a.heads, copied);
+      if (gla)
+        x.gate = tensor_map(a.g, DType::kF32, rows, tokens, a.heads * a.expansion, copied);
+      else
+        x.g = a.g;
       x.beta = a.beta;
       x.h0 = a.h0;
       x.ht = a.ht;
@@ -163,6 +181,7 @@ std::vector<KernelLaunch> forward(const Problem& p, const Geometry& g) {
 
 constexpr Implementation kImplementations[] = {
     {"cuda.chunked.forward", scratch_bytes, forward},
+    {"cuda.chunked.gla_forward", scratch_bytes, forward},
 };
 
 }  // namespace

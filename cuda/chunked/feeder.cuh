@@ -64,8 +64,7 @@ struct Feeder {
     ptx::store_shared(at + 512, float2{token < s.tokens ? ptx::exp2_fast(last - c0) : 0.f,
                                        token + 1 < s.tokens ? ptx::exp2_fast(last - c1) : 0.f});
     if (kDelta) ptx::store_shared(at + 768, float2{b0, b1});
-    __syncwarp();
-    if (lane == 0) ptx::barrier_arrive(full);
+    ptx::warp_arrive(full);
   }
   /// The value tile of the chunk last fed, the `it`-th of this block.
   __device__ __forceinline__ void feed_value(int it) {

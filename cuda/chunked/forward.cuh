@@ -29,19 +29,19 @@ __global__ void __launch_bounds__(kThreads, 1) forward(const __grid_constant__ P
   const int worker = gridDim.y - 1 - blockIdx.y;
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; ++i)
-      ptx::barrier_init(base + SharedMap::full + 8 * i, 2),
-          ptx::barrier_init(base + SharedMap::empty + 8 * i, 8);
+      ptx::barrier_init(base + SharedMap::full + 8 * i, 1 + ptx::kWarpArrivals),
+          ptx::barrier_init(base + SharedMap::empty + 8 * i, 8 * ptx::kWarpArrivals);
     for (int i = 0; i < kValueStages; ++i)
       ptx::barrier_init(base + SharedMap::value_full + 8 * i, 1),
-          ptx::barrier_init(base + SharedMap::value_empty + 8 * i, 8);
+          ptx::barrier_init(base + SharedMap::value_empty + 8 * i, 8 * ptx::kWarpArrivals);
     for (int i = 0; i < kInverseStages; ++i)
-      ptx::barrier_init(base + SharedMap::inverse_full + 8 * i, 1),
-          ptx::barrier_init(base + SharedMap::inverse_empty + 8 * i, 8);
+      ptx::barrier_init(base + SharedMap::inverse_full + 8 * i, ptx::kWarpArrivals),
+          ptx::barrier_init(base + SharedMap::inverse_empty + 8 * i, 8 * ptx::kWarpArrivals);
     for (int i = 0; i < kScoreStages; ++i)
       ptx::barrier_init(base + SharedMap::score_full + 8 * i, 128),
-          ptx::barrier_init(base + SharedMap::score_empty + 8 * i, 8),
+          ptx::barrier_init(base + SharedMap::score_empty + 8 * i, 8 * ptx::kWarpArrivals),
           ptx::barrier_init(base + SharedMap::scratch_full + 8 * i, 128),
-          ptx::barrier_init(base + SharedMap::scratch_empty + 8 * i, 1);
+          ptx::barrier_init(base + SharedMap::scratch_empty + 8 * i, ptx::kWarpArrivals);
     for (int i = 0; i < 4; ++i)
       ptx::barrier_init(base + SharedMap::receive_full + 8 * i, 1),
           ptx::barrier_init(base + SharedMap::receive_free + 8 * i, 4 << kLogE);

@@ -163,11 +163,7 @@ __device__ __forceinline__ void invert(uint8_t* shared, uint32_t base, int chunk
     invert_chunk<T>(base + SharedMap::scratch + sys * SharedMap::kSquare,
                     base + SharedMap::inverse + stage * SharedMap::kSquare, beta, at);
     ptx::fence_async_proxy();
-    __syncwarp();
-    if (lane == 0) {
-      ptx::barrier_arrive(base + SharedMap::inverse_full + 8 * stage);
-      ptx::barrier_arrive(base + SharedMap::scratch_empty + 8 * sys);
-    }
+    ptx::warp_arrive(base + SharedMap::inverse_full + 8 * stage, base + SharedMap::scratch_empty + 8 * sys);
     __syncwarp();
   }
 }

@@ -10,18 +10,20 @@
 
 namespace statescope::cuda::chunked {
 
-template <class T, int kLogE>
+/// Map is where the kernel keeps parts and barriers in shared memory.
+template <class T, int kLogE, class Map>
 struct Output {
   static constexpr int kCluster = 1 << kLogE, kOwned = 8 >> kLogE;
   static constexpr uint32_t kPart = 8;  // bytes
   static_assert(2 * kCluster * kOwned * 128 * kPart == SharedMap::kTile);
+  static_assert(Map::receive % 1024 == 0);
 
   const Parameters& p;
   uint32_t base;
   int rank, wg, tid;
 
   __device__ __forceinline__ uint32_t slot(int stage, int e, int owned) const {
-    return SharedMap::receive + ((((stage * 2 + wg) * kCluster + e) * kOwned + owned) * 128 + tid) * kPart;
+    return Map::receive + ((((stage * 2 + wg) * kCluster + e) * kOwned + owned) * 128 + tid) * kPart;
   }
   /// 8 tokens x 16 values a warp, transposed on the way out
   __device__ __forceinline__ void store(const Segment& s, int chunk, int j, float v0, float v1, float v2,
@@ -48,21 +50,23 @@ struct Output {
       *reinterpret_cast<uint32_t*>(row + 8) = hi;
     }
   }
-  /// A chunk of a cluster of one block, the last of a head's clusters if there are others: through shared
+  /// Pieces of a cluster of one block, the last of a head's clusters if there are others: through shared
   /// memory, so that a row of 64 values leaves in 16-byte pieces.
-  __device__ __forceinline__ void store_whole(const Segment& s, int chunk, const float (&o)[32]) const {
+  template <int kCount>
+  __device__ __forceinline__ void store_whole(const Segment& s, int chunk, int first,
+                                              const float (&o)[kCount]) const {
     const int lane = tid % 32, warp = tid / 32;
-    const uint32_t tile = base + SharedMap::receive + wg * SharedMap::kHalf;
+    const uint32_t tile = base + Map::receive + wg * SharedMap::kHalf + first * 1024;
     const int row = lane % 8 + 8 * (lane / 16), column = 2 * warp + (lane / 8) % 2;
     ptx::named_barrier(2 + wg, 128);  // the chunk before has left
 #pragma unroll
-    for (int j = 0; j < 8; j += 2) {
+    for (int j = 0; j < kCount / 4; j += 2) {
       float v[8];
 #pragma unroll
       for (int k = 0; k < 8; ++k) v[k] = o[4 * j + k];
       if (p.sum_in) {
-        const float4* in =
-            p.sum_in + ((size_t(s.chunk_base + chunk) * p.heads + s.h) * 8 + j) * 256 + wg * 128 + tid;
+        const float4* in = p.sum_in + ((size_t(s.chunk_base + chunk) * p.heads + s.h) * 8 + first + j) * 256 +
+                           wg * 128 + tid;
         const float4 x = in[0], y = in[256];
         v[0] += x.x, v[1] += x.y, v[2] += x.z, v[3] += x.w, v[4] += y.x, v[5] += y.y, v[6] += y.z,
             v[7] += y.w;
@@ -73,28 +77,32 @@ struct Output {
           ptx::pack<T>(v[4] * p.scale, v[5] * p.scale), ptx::pack<T>(v[6] * p.scale, v[7] * p.scale));
     }
     ptx::named_barrier(2 + wg, 128);
-    const int t = chunk * kChunk + tid / 8;
+    const int t = chunk * kChunk + 8 * first + tid / 8;
     T* to = static_cast<T*>(p.o) + (size_t(s.first_row + t) * p.heads + s.h) * kDim + 64 * wg + 8 * (tid % 8);
 #pragma unroll
-    for (int k = 0; k < 4; ++k)
+    for (int k = 0; k < kCount / 8; ++k)
       if (t + 16 * k < s.tokens)
         *reinterpret_cast<uint4*>(to + size_t(16 * k) * p.heads * kDim) =
             ptx::load_shared_uint4(tile + (tid / 8 + 16 * k) * 128 + (((tid % 8) ^ (tid / 8 & 7)) << 4));
   }
-  /// Sends the chunk's parts; `it` counts this block's chunks.
-  __device__ __forceinline__ void send(const Segment& s, int chunk, int it, const float (&o)[32]) const {
+  /// Sends the chunk's parts, pieces `first` and the following in o; `it` counts this block's chunks.
+  template <int kCount>
+  __device__ __forceinline__ void send(const Segment& s, int chunk, int it, int first,
+                                       const float (&o)[kCount]) const {
     if constexpr (kLogE == 0) {
-      store_whole(s, chunk, o);
+      store_whole(s, chunk, first, o);
     } else {
       const int stage = it % kReceiveStages;
-      ptx::barrier_wait(base + SharedMap::receive_free + 8 * (wg * kReceiveStages + stage),
-                        ((it / kReceiveStages) & 1) ^ 1);
+      if (first == 0)
+        ptx::barrier_wait(base + Map::receive_free + 8 * (wg * kReceiveStages + stage),
+                          ((it / kReceiveStages) & 1) ^ 1);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) {
+      for (int n = 0; n < kCount / 4; ++n) {
+        const int j = first + n;
         const uint32_t there = ptx::map_to_rank(base, j % kCluster);
-        const uint32_t bar = there + SharedMap::receive_full + 8 * (wg * kReceiveStages + stage);
-        ptx::store_async(there + slot(stage, rank, j / kCluster), bar, ptx::pack<T>(o[4 * j], o[4 * j + 1]),
-                         ptx::pack<T>(o[4 * j + 2], o[4 * j + 3]));
+        const uint32_t bar = there + Map::receive_full + 8 * (wg * kReceiveStages + stage);
+        ptx::store_async(there + slot(stage, rank, j / kCluster), bar, ptx::pack<T>(o[4 * n], o[4 * n + 1]),
+                         ptx::pack<T>(o[4 * n + 2], o[4 * n + 3]));
       }
     }
   }
@@ -102,7 +110,7 @@ struct Output {
   __device__ __forceinline__ void sum(const Segment& s, int chunk, int it) const {
     if constexpr (kLogE > 0) {
       const int stage = it % kReceiveStages, lane = tid % 32;
-      const uint32_t full = base + SharedMap::receive_full + 8 * (wg * kReceiveStages + stage);
+      const uint32_t full = base + Map::receive_full + 8 * (wg * kReceiveStages + stage);
       if (tid == 0) ptx::barrier_arrive_expect(full, kOwned * kCluster * 128 * kPart);
       __syncwarp();
       ptx::barrier_wait(full, (it / kReceiveStages) & 1);
@@ -126,7 +134,7 @@ struct Output {
       __syncwarp();
       if (lane < kCluster)
         ptx::barrier_arrive_remote(
-            ptx::map_to_rank(base + SharedMap::receive_free + 8 * (wg * kReceiveStages + stage), lane));
+            ptx::map_to_rank(base + Map::receive_free + 8 * (wg * kReceiveStages + stage), lane));
     }
   }
 };

@@ -14,7 +14,8 @@ namespace statescope::cuda::chunked {
 /// 1 of a head, one a block.
 struct Parameters {
   CUtensorMap query, key, value;
-  const float* g;     ///< or null
+  CUtensorMap gate;   ///< gla
+  const float* g;     ///< a number a token, or null
   const float* beta;  ///< gated_delta
   const float* h0;    ///< or null
   float* ht;
@@ -33,5 +34,7 @@ struct Parameters {
 /// The kernel for clusters of 2^log_cluster blocks.
 const void* forward_kernel_bf16(bool gated_delta, int log_cluster);
 const void* forward_kernel_f16(bool gated_delta, int log_cluster);
+const void* gla_kernel_bf16(int log_cluster);
+const void* gla_kernel_f16(int log_cluster);
 
 }  // namespace statescope::cuda::chunked

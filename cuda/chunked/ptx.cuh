@@ -14,31 +14,63 @@ __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
+/// Built with STATESCOPE_CHUNKED_DELAYS, every meeting at a barrier is put off by up to a microsecond, at
+/// random, warp by warp: what a missing wait leaves to luck then comes out wrong. No branch, so a warp stays
+/// together.
+__device__ __forceinline__ void delay() {
+#ifdef STATESCOPE_CHUNKED_DELAYS
+  uint32_t x;
+  asm volatile("mov.u32 %0, %%globaltimer_lo;" : "=r"(x));
+  x = (x + threadIdx.x / 32 * 40503u + blockIdx.x * 7919u + clock()) * 2654435761u;
+  asm volatile("nanosleep.u32 %0;" ::"r"(
+      __shfl_sync(__activemask(), x >> 16 & 3 ? 0 : x >> 22, __ffs(__activemask()) - 1)));
+#endif
+}
+
 // ---- mbarrier
 // -----------------------------------------------------------------------------------------------------
 __device__ __forceinline__ void barrier_init(uint32_t bar, uint32_t count) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count) : "memory");
 }
 __device__ __forceinline__ void barrier_arrive(uint32_t bar) {
+  delay();
   asm volatile("mbarrier.arrive.release.cta.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
 }
 __device__ __forceinline__ void barrier_arrive_expect(uint32_t bar, uint32_t bytes) {
+  delay();
   asm volatile("mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes)
                : "memory");
+}
+/// Arrivals of a warp at a barrier in `warp_arrive`.
+#ifdef STATESCOPE_CHUNKED_EVERY_LANE
+constexpr uint32_t kWarpArrivals = 32;
+#else
+constexpr uint32_t kWarpArrivals = 1;
+#endif
+/// All lanes meet and one arrives for them: the release is cumulative, so whoever waits at the barrier comes
+/// after the accesses of every lane. The racecheck tool follows the arriving lane alone and reports the
+/// others'; built with STATESCOPE_CHUNKED_EVERY_LANE each lane arrives itself.
+template <class... Bars>
+__device__ __forceinline__ void warp_arrive(Bars... bars) {
+  __syncwarp();
+  if (kWarpArrivals == 32 || threadIdx.x % 32 == 0) (barrier_arrive(bars), ...);
 }
 /// Arrives at the barrier that lies at the same place in another block of the cluster (address from
 /// `map_to_rank`).
 __device__ __forceinline__ void barrier_arrive_remote(uint32_t cluster_bar) {
+  delay();
   asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(cluster_bar) : "memory");
 }
 /// Returns when the phase of the given parity is complete. A fresh barrier counts as having completed
 /// parity 1.
 __device__ __forceinline__ void barrier_wait(uint32_t bar, uint32_t parity) {
+  delay();
   asm volatile(
       "{\n.reg .pred p;\nLOOP:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@p bra DONE;\nbra "
       "LOOP;\nDONE:\n}\n" ::"r"(bar),
       "r"(parity)
       : "memory");
+  delay();
 }
 __device__ __forceinline__ void barrier_init_fence() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
@@ -97,6 +129,7 @@ __device__ __forceinline__ void registers_lower() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 __device__ __forceinline__ void named_barrier(int id, int threads) {
+  delay();
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
@@ -150,6 +183,28 @@ __device__ __forceinline__ void store_shared(uint32_t address, uint32_t v) {
 }
 __device__ __forceinline__ void store_shared(uint32_t address, float2 v) {
   asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(v.x), "f"(v.y) : "memory");
+}
+__device__ __forceinline__ void store_shared(uint32_t address, uint2 v) {
+  asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(address), "r"(v.x), "r"(v.y) : "memory");
+}
+__device__ __forceinline__ void store_shared(uint32_t address, float4 v) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(v.x), "f"(v.y), "f"(v.z),
+               "f"(v.w)
+               : "memory");
+}
+/// The lower half of v.
+__device__ __forceinline__ void store_shared_16(uint32_t address, uint32_t v) {
+  asm volatile(
+      "{\n.reg .b16 low, high;\nmov.b32 {low, high}, %1;\nst.shared.b16 [%0], low;\n}" ::"r"(address), "r"(v)
+      : "memory");
+}
+__device__ __forceinline__ float4 load_shared_float4(uint32_t address) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
 }
 __device__ __forceinline__ uint32_t load_shared(uint32_t address) {
   uint32_t v;
@@ -220,9 +275,16 @@ __device__ __forceinline__ void mma_tf32(float (&d)[4], float a0, float a1, floa
         "r"(__float_as_uint(a3)), "r"(__float_as_uint(b0)), "r"(__float_as_uint(b1)));
 }
 
-/// d (16x8) += a (16x16) b (16x8), f16 with f32 sums
+/// d (16x8) += a (16x16) b (16x8), f16 or bf16 with f32 sums
 __device__ __forceinline__ void mma_f16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, "
+      "%1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, "
       "%1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
@@ -253,13 +315,35 @@ __device__ __forceinline__ void pin(uint32_t (&d)[kCount]) {
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+r"(d[i])::"memory");
 }
 
-/// Descriptor of a shared-memory operand in 128-byte swizzle, start a multiple of 16 bytes, tile base of
-/// 1024. Inner index contiguous: rows of 64 values, groups of 8 rows `stride` bytes apart (`leading` unused).
-/// Outer index contiguous: `stride` between groups of 8 inner indices, `leading` between blocks of 64 outer
-/// indices.
+/// Descriptor of a shared-memory operand in swizzle of kRow bytes a row (128 or 64), start a multiple of 16
+/// bytes, tile base of 8 kRow. Inner index contiguous: rows of 64 values, groups of 8 rows `stride` bytes
+/// apart (`leading` unused). Outer index contiguous: `stride` between groups of 8 inner indices, `leading`
+/// between blocks of 64 outer indices.
+template <int kRow = 128>
 __device__ __forceinline__ uint64_t operand(uint32_t address, uint32_t leading, uint32_t stride) {
   return static_cast<uint64_t>((address & 0x3ffff) >> 4) | static_cast<uint64_t>(leading >> 4) << 16 |
-         static_cast<uint64_t>(stride >> 4) << 32 | uint64_t{1} << 62;
+         static_cast<uint64_t>(stride >> 4) << 32 | uint64_t{kRow == 128 ? 1 : 2} << 62;
+}
+
+/// d (64 x 32) = a (64 x 16, registers) b (16 x 32, shared, inner index contiguous) + (accumulate ? d : 0)
+template <class T>
+__device__ __forceinline__ void wgmma_n32(float (&d)[16], const uint32_t* a, uint64_t b, int accumulate) {
+  if constexpr (std::is_same_v<T, __nv_bfloat16>)
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %21, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
+        "%11, %12, %13, %14, %15}, {%16, %17, %18, %19}, %20, p, 1, 1, 0;\n}"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+          "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
+  else
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %21, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
+        "%11, %12, %13, %14, %15}, {%16, %17, %18, %19}, %20, p, 1, 1, 0;\n}"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+          "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
 }
 
 /// d (64 x 64) = a (64 x 16, registers) b (16 x 64, shared, inner index contiguous) + (accumulate ? d : 0)

@@ -4,19 +4,10 @@
 // shared memory:
 //   (K S)^T = S^T K^T,  V'^T = (V - e^gamma K S)^T A^T,  S^T <- e^gamma_C S^T + (e^(gamma_C - gamma) V')^T K
 //   O^T = (Q S)^T e^gamma + V'^T P^T
+#include "cuda/chunked/chain.cuh"
 #include "cuda/chunked/output.cuh"
 
 namespace statescope::cuda::chunked {
-
-__device__ __forceinline__ float2 load_float2(uint32_t address) {
-  float2 v;
-  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(address) : "memory");
-  return v;
-}
-
-/// Not a value that fresh or poisoned memory has; the reader takes it back, so launches need not clear the
-/// flags.
-constexpr int kReady = 0x5CA1AB1E;
 
 template <class T, bool kDelta, int kLogE>
 __device__ __forceinline__ void advance(const Parameters& p, uint32_t base, Place& place, int worker, int e,
@@ -24,7 +15,8 @@ __device__ __forceinline__ void advance(const Parameters& p, uint32_t base, Plac
   const int wg = __shfl_sync(~0u, threadIdx.x / 128, 0), tid = threadIdx.x % 128, warp = tid / 32,
             lane = tid % 32;
   const int c = 2 * (lane % 4);
-  const Output<T, kLogE> output{p, base, rank, wg, tid};
+  const Output<T, kLogE, SharedMap> output{p, base, rank, wg, tid};
+  const Chain<kLogE> chain{p, worker, e, rank, wg, tid};
   // ldmatrix rows of v^T: matrix m = lane / 8 is (tokens + 8 (m / 2), values + 8 (m % 2))
   const int value_token = lane % 8 + 8 * (lane / 16), value_chunk = 2 * warp + (lane / 8) % 2;
   const uint32_t value_at = base + SharedMap::value + wg * SharedMap::kHalf + value_token * 128 +
@@ -32,38 +24,18 @@ __device__ __forceinline__ void advance(const Parameters& p, uint32_t base, Plac
 
   int slot = 0, parity = 0, it = 0, last_slot = 0;
   auto release = [&](int past) {  // everything that step `past` read
-    if (lane == 0) {
-      ptx::barrier_arrive(base + SharedMap::empty + 8 * last_slot);
-      ptx::barrier_arrive(base + SharedMap::score_empty + 8 * (past % kScoreStages));
-      if (kDelta) ptx::barrier_arrive(base + SharedMap::inverse_empty + 8 * (past % kInverseStages));
-    }
+    const uint32_t slots = base + SharedMap::empty + 8 * last_slot,
+                   scores = base + SharedMap::score_empty + 8 * (past % kScoreStages);
+    if constexpr (kDelta)
+      ptx::warp_arrive(slots, scores, base + SharedMap::inverse_empty + 8 * (past % kInverseStages));
+    else
+      ptx::warp_arrive(slots, scores);
   };
   while (next_segment<128>(p, place, 1 + wg)) {
     const Segment& s = place.segment;
     const int begin = __shfl_sync(~0u, s.begin, 0), end = __shfl_sync(~0u, s.end, 0);
-    float state[64];  // S^T: rows v = 64 wg + 16 warp + lane / 4 (+ 8), columns k = 8 n + c (+ 1)
-    const size_t state_at =
-        ((size_t(s.n) * p.heads + s.h) * p.expansion + e) * kDim * kDim + 64 * wg + 16 * warp + lane / 4;
-    if (begin > 0) {  // the worker on the right has begun this chain
-      const int from = ((worker + 1) * (1 << kLogE) + rank) * 2 + wg;
-      if (tid == 0) {
-        while (ptx::load_acquire(p.handoff_ready + from) != kReady) {
-        }
-        p.handoff_ready[from] = 0;
-      }
-      role_sync<128>(1 + wg);
-#pragma unroll
-      for (int i = 0; i < 16; ++i) {
-        const float4 x = __ldcg(p.handoff + (size_t(from) * 16 + i) * 128 + tid);
-        state[4 * i] = x.x, state[4 * i + 1] = x.y, state[4 * i + 2] = x.z, state[4 * i + 3] = x.w;
-      }
-    } else {
-#pragma unroll
-      for (int i = 0; i < 64; ++i) {
-        const int k = 8 * (i / 4) + c + i % 2, v = 8 * (i / 2 % 2);
-        state[i] = p.h0 ? p.h0[state_at + size_t(k) * kDim + v] : 0.f;
-      }
-    }
+    float state[64];
+    chain.take_up(s, begin, state);
     uint32_t sb[32];
 #pragma unroll
     for (int k = 0; k < 32; ++k) sb[k] = ptx::pack<T>(state[2 * k], state[2 * k + 1]);
@@ -86,7 +58,7 @@ __device__ __forceinline__ void advance(const Parameters& p, uint32_t base, Plac
       }
       if (i > begin) {
         release(it - 1);
-        output.send(s, i - 1, it - 1, out);
+        output.send(s, i - 1, it - 1, 0, out);
       }
       ptx::wgmma_fence();
 #pragma unroll
@@ -126,7 +98,7 @@ __device__ __forceinline__ void advance(const Parameters& p, uint32_t base, Plac
         for (int k = 0; k < 4; ++k) ptx::wgmma_n64<T>(ks, &rest[4 * k], inverse + k * 2, k > 0);
         ptx::wgmma_commit();
         // The products have taken the values, so their place can be given back.
-        if (lane == 0) ptx::barrier_arrive(base + SharedMap::value_empty + 8 * vslot);
+        ptx::warp_arrive(base + SharedMap::value_empty + 8 * vslot);
       } else {
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
@@ -173,7 +145,7 @@ __device__ __forceinline__ void advance(const Parameters& p, uint32_t base, Plac
 #pragma unroll
       for (int k = 0; k < 4; ++k) ptx::wgmma_n64<T>(out, &fresh[4 * k], score + k * 2, 1);
       ptx::wgmma_commit();
-      if (!kDelta && lane == 0) ptx::barrier_arrive(base + SharedMap::value_empty + 8 * vslot);
+      if constexpr (!kDelta) ptx::warp_arrive(base + SharedMap::value_empty + 8 * vslot);
       ptx::wgmma_wait<0>();
       ptx::pin(state);
       ptx::pin(out);
@@ -183,24 +155,9 @@ __device__ __forceinline__ void advance(const Parameters& p, uint32_t base, Plac
       if (++slot == kStages) slot = 0, parity ^= 1;
     }
     release(it - 1);
-    output.send(s, end - 1, it - 1, out);
+    output.send(s, end - 1, it - 1, 0, out);
     output.sum(s, end - 1, it - 1);
-    if (end < s.chunks) {  // the worker on the left goes on
-      const int to = (worker * (1 << kLogE) + rank) * 2 + wg;
-#pragma unroll
-      for (int i = 0; i < 16; ++i)
-        __stcg(p.handoff + (size_t(to) * 16 + i) * 128 + tid,
-               float4{state[4 * i], state[4 * i + 1], state[4 * i + 2], state[4 * i + 3]});
-      __threadfence();
-      role_sync<128>(1 + wg);
-      if (tid == 0) ptx::store_release(p.handoff_ready + to, kReady);
-    } else if (p.ht) {
-#pragma unroll
-      for (int i = 0; i < 64; ++i) {
-        const int k = 8 * (i / 4) + c + i % 2, v = 8 * (i / 2 % 2);
-        p.ht[state_at + size_t(k) * kDim + v] = state[i];
-      }
-    }
+    chain.leave(s, end, state);
   }
 }
 

@@ -29,8 +29,9 @@ TEST_P(ChunkedMatrix, AgreesWithTheReference) {
       problem.value_dim = variant.value_dim.max;
       problem.scale = default_scale(problem.key_dim);
       if (device()->info().limits.compute_capability != 90) GTEST_SKIP() << "not on this device";
-      if (problem.seq_len < cuda_chunked::kFewestTokens) {
-        EXPECT_THROW(device()->plan(problem), Error);
+      if (cuda_chunked::weights_of(problem.heads, problem.batch * problem.seq_len, problem.sequences) <
+          cuda_chunked::kFewestWeights) {
+        EXPECT_THROW(device()->plan(problem), Error) << describe(problem);
         problem.form = Form::kAuto;  // the dispatcher's own choice then
         EXPECT_EQ(device()->plan(problem).problem.form, Form::kRecurrent);
         problem.form = Form::kRecurrent;
@@ -40,6 +41,39 @@ TEST_P(ChunkedMatrix, AgreesWithTheReference) {
     }
   }
   EXPECT_GE(ran, 60);
+}
+
+/// Lengths below a sixteenth of what the kernels are made for, alone and packed, from the fewest weights that
+/// are taken.
+TEST_F(CudaTest, ChunkedTakesShortSequences) {
+  int ran = 0;
+  for (Rule rule : kRules) {
+    for (std::int64_t length = 1; length <= 14; ++length) {
+      for (bool packed : {false, true}) {
+        Problem problem;
+        problem.rule = rule;
+        problem.form = Form::kChunked;
+        problem.dtype = DType::kBf16;
+        problem.heads = problem.qk_heads = 8;
+        problem.expansion = 8;
+        problem.key_dim = problem.value_dim = 128;
+        problem.scale = default_scale(128);
+        problem.packed = packed;
+        problem.sequences =
+            (cuda_chunked::kFewestWeights + 4 * length * (length + 1) - 1) / (4 * length * (length + 1));
+        problem.batch = packed ? 1 : problem.sequences;
+        problem.seq_len = packed ? length * problem.sequences : length;
+        if (!is_implemented(problem, device()->info().limits)) continue;
+        check(problem, 100 + length, Gates::kModel);
+        ++ran;
+        if (problem.sequences > 1) {
+          problem.heads = problem.qk_heads = 1;
+          EXPECT_THROW(device()->plan(problem), Error) << describe(problem);
+        }
+      }
+    }
+  }
+  if (ran == 0) GTEST_SKIP() << "not on this device";
 }
 
 /// Small enough for compute-sanitizer: three chunks, two subheads, a tail.
