@@ -58,6 +58,7 @@ struct Implementation {
 /// Every implementation; each family adds its own.
 std::vector<Implementation> implementations();
 std::span<const Implementation> chunked_implementations();
+std::span<const Implementation> multipass_implementations();
 std::span<const Implementation> recurrent_implementations();
 std::span<const Implementation> comparison_implementations();
 

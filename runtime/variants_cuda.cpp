@@ -4,6 +4,7 @@
 #include <statescope/variants.h>
 
 #include "runtime/cuda_chunked.h"
+#include "runtime/cuda_multipass.h"
 #include "runtime/cuda_tiles.h"
 
 namespace statescope {
@@ -42,6 +43,16 @@ std::string needs_weights(const Problem& p) {
 std::string chunked_needs(const Problem& p, const DeviceLimits& limits) {
   std::string missing = needs_weights(p);
   return missing.empty() ? needs_capability_90(p, limits) : missing;
+}
+
+std::string multipass_needs(const Problem& p, const DeviceLimits& limits) {
+  const auto taken = [](std::int64_t x) { return x == 64 || x == 128 || x == 256; };
+  if (!taken(p.key_dim) || !taken(p.value_dim) || p.key_dim + p.value_dim == 64 + 256) {
+    return "takes K and V of 64, 128 or 256, but not 64 with 256; found K " + std::to_string(p.key_dim) +
+           ", V " + std::to_string(p.value_dim);
+  }
+  std::string missing = needs_weights(p);
+  return missing.empty() ? needs_capability_80(p, limits) : missing;
 }
 
 std::uint32_t u32(std::int64_t x) {
@@ -83,6 +94,25 @@ Geometry chunked_geometry(const Problem& p, const DeviceLimits& limits) {
       limits.multiprocessors == 0 ? chains : std::max(1u, limits.multiprocessors / u32(cluster));
   g.workgroups = {u32(cluster), u32(std::min(chains, held)), 1};
   g.tile_bytes = gla ? cuda_chunked::GlaMap::bytes : cuda_chunked::SharedMap::bytes;
+  return g;
+}
+
+/// Of the first launch; shared memory of the pass that takes the most.
+Geometry multipass_geometry(const Problem& p, const DeviceLimits&) {
+  using namespace cuda_multipass;
+  const bool delta = p.rule == Rule::kGatedDelta;
+  const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim);
+  Geometry g;
+  g.subgroup_size = cuda_tiles::kWarp;
+  g.workgroup_size = kPrepareThreads;
+  g.chunk = kChunk;
+  g.value_tile = u32(value_tile(v));
+  g.subheads = p.pass == Pass::kForward ? u32(p.expansion) : 1;
+  g.workgroups[0] = u32(chunks_of(p) * p.heads * p.expansion);
+  const std::uint32_t last = p.pass == Pass::kForward
+                                 ? outputs_bytes(v)
+                                 : std::max(state_gradients_bytes(k, v, delta), gradients_bytes(v, delta));
+  g.tile_bytes = std::max({prepare_bytes(k), states_bytes(k, v, delta), last});
   return g;
 }
 
@@ -151,6 +181,32 @@ constexpr Variant kVariants[] = {
      chunked_geometry,
      "as above in steps of 32 tokens, whose gates, keys and queries are 32 KB: five of them on their way; "
      "eight tokens a warp at the gates, whose channels' running products stay in registers"},
+    {"cuda.multipass.forward",
+     Api::kCuda,
+     Series::kProduction,
+     Form::kChunked,
+     bits(Rule::kLinear, Rule::kSsd, Rule::kGatedDelta),
+     bits(Pass::kForward),
+     bits(DType::kBf16, DType::kF16),
+     {64, 256},
+     {64, 256},
+     multipass_needs,
+     multipass_geometry,
+     "the state passes through device memory once a chunk of 64 tokens; a warp of the serial pass owns 16 "
+     "columns of V, whose state is K / 2 registers a lane"},
+    {"cuda.multipass.backward",
+     Api::kCuda,
+     Series::kProduction,
+     Form::kChunked,
+     bits(Rule::kLinear, Rule::kSsd, Rule::kGatedDelta),
+     bits(Pass::kBackward),
+     bits(DType::kBf16, DType::kF16),
+     {64, 256},
+     {64, 256},
+     multipass_needs,
+     multipass_geometry,
+     "as forward; the gradients' operands stay in registers, 32 rows of do, r or dr a warp, and the states "
+     "pass by in slabs of 32 channels"},
     {"cuda.recurrent.forward",
      Api::kCuda,
      Series::kProduction,

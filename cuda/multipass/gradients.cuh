@@ -1,0 +1,426 @@
+#pragma once
+// Pass 4, every chunk of every subhead at once: dq, dk, dg and dbeta. With S the state before the chunk, D
+// the gradient of the state after it, u = beta o r, and all decays <= 1:
+//   dQ = scale e^gamma o (dO S^T) + M K,                  M = scale tril(dO U^T) o Gamma
+//   dK = e^(gamma_C - gamma) o (U D^T) + M^T Q
+//        - e^gamma o (dR S^T) + (N + N^T) K,              N = -tril(dR U^T, -1) o Gamma
+// Each of the three lines is one role: rows of do, r or dr, which a warp keeps as operands in registers,
+// times a state, plus a square matrix times keys or queries. The squares never leave the warp that makes
+// them: what a product leaves in its accumulators is the next one's operand. Roles two and three meet where
+// dk is stored.
+//
+// dg and dbeta come from the terms of <O, dO> + <S+, D> by the way that they take through the chunk (nothing
+// cancels, see runtime/cpu/chunked.h):  dg_t = through + sum_{i>=t} before_i + sum_{j<t} after_j +
+// sum_{j<t<=i} beta_j Z_ji
+//   through = e^gamma_C <S, D>,  before_i = q_i . dq_i's first term + k_i . dk_i's third,  after_j = k_j .
+//   dk_j's first Z_ji = scale P_ij do_i . r_j - G_ij dr_i . r_j,       dbeta_j = after_j / beta_j + sum_i
+//   Z_ji
+#include "cuda/multipass/states.cuh"
+
+namespace statescope::cuda::multipass {
+
+enum class Role { kQuery, kKey, kCorrection };
+
+/// A warp's rows: kTiles of 16, from `first`.
+template <class T, int kValue, bool kDelta>
+struct GradientWarp {
+  static constexpr int kTiles = role_tiles(kValue), kRows = 16 * kTiles;
+  static constexpr int kThreads = gradient_threads(kValue, kDelta);
+  const Parameters& p;
+  const Lane at;
+  const int first;
+  const float *gamma, *beta;
+
+  /// d = rows of `own` times the transposed rows of `other`, 64 columns, blocks from `low` to `high` of 16.
+  __device__ __forceinline__ void multiply_rows(float (&d)[kTiles][8][4], uint32_t own, uint32_t other,
+                                                int low, int high) const {
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+      for (int n = 0; n < 8; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) d[t][n][i] = 0;
+#pragma unroll 1
+    for (int k = 0; k < kValue; k += 16) {
+      uint32_t rows[kTiles][4];
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t)
+        load_a(rows[t], own + k / 64 * (kChunk * 128), at, first + 16 * t, k % 64);
+#pragma unroll
+      for (int block = 0; block < 4; ++block) {
+        if (block < low || block > high) continue;
+        uint32_t columns[4];
+        load_b(columns, other + k / 64 * (kChunk * 128), at, k % 64, 16 * block);
+#pragma unroll
+        for (int t = 0; t < kTiles; ++t) multiply<T>(d[t][2 * block], d[t][2 * block + 1], rows[t], columns);
+      }
+    }
+  }
+  /// Of row `row` and columns `column`, `column` + 1.
+  __device__ __forceinline__ float2 decay(int row, int column) const {
+    const float g = gamma[row];
+    const float2 other = two(gamma + column);
+    return {ptx::exp2_fast(-fabsf(other.x - g)), ptx::exp2_fast(-fabsf(other.y - g))};
+  }
+  /// Adds to dg_t the terms beta_j Z_ji with j < t <= i of this warp's rows j, and to dbeta_j sum_i Z_ji. z:
+  /// operands, bf16 for its range.
+  __device__ __forceinline__ void add_ways(const uint32_t (&z)[kTiles][4][4], float* dg, float* dbeta) const {
+    // sum_{i>=t} Z_ji as a product with ones where i >= t; only blocks on the diagonal have both
+    const uint32_t ones = 0x3f803f80u;
+    const uint32_t edge = (at.c >= at.r ? 0x3f80u : 0u) | (at.c + 1 >= at.r ? 0x3f800000u : 0u);
+    float sums[8][2];  // over this thread's rows
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      sums[n][0] = sums[n][1] = 0;
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) {
+        float x[4] = {};
+#pragma unroll
+        for (int block = n / 2; block < 4; ++block) {
+          const bool same = block == n / 2;
+          ptx::mma<__nv_bfloat16>(x, z[t][block], same ? (n % 2 == 0 ? edge : 0u) : ones,
+                                  same && n % 2 == 1 ? edge : ones);
+        }
+        const int row = first + 16 * t + at.r, column = 8 * n + at.c;
+        if (n == 0 && kDelta && at.c == 0)
+          dbeta[row] += x[0], dbeta[row + 8] += x[2];  // t = 0 has all of the row
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int j = row + 8 * (i / 2);
+          if (j < column + i % 2) sums[n][i % 2] += beta[j] * x[i];
+        }
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < 8; ++n)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+#pragma unroll
+        for (int d = 4; d < 32; d *= 2) sums[n][i] += __shfl_xor_sync(~0u, sums[n][i], d);
+        if (at.r == 0) dg[8 * n + at.c + i] = sums[n][i];
+      }
+  }
+};
+
+/// Terms of dg and dbeta by token.
+template <int kWarps>
+struct GradientSums {
+  float before[2][kChunk], after[kChunk], dbeta[2][kChunk], ways[2][kWarps][kChunk], through[16];
+};
+
+template <class T, int kKey, int kValue, bool kDelta>
+__global__ void __launch_bounds__(gradient_threads(kValue, kDelta), kValue > 128 ? 1 : 2)
+    gradients(const __grid_constant__ Parameters p) {
+  constexpr int kThreads = gradient_threads(kValue, kDelta), kTiles = role_tiles(kValue),
+                kWarps = role_warps(kValue), kSlabs = kKey / kSlab;
+  extern __shared__ __align__(1024) uint8_t shared[];
+  const Arguments& a = p.a;
+  const int e = blockIdx.x % a.expansion, qk_head = blockIdx.x / a.expansion % a.qk_heads;
+  const int64_t chunk_number = blockIdx.x / a.expansion / a.qk_heads;
+  const Chunk chunk = chunk_of(a, chunk_number);
+  if (chunk.count == 0) return;
+  const int lane = threadIdx.x % 32, warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
+  const Role role = static_cast<Role>(warp / kWarps);
+  const uint32_t base = ptx::shared_address(shared);
+  const uint32_t outputs = base, errors = outputs + rows_bytes(kValue),
+                 corrections = errors + rows_bytes(kValue);
+  const uint32_t early = base + gradient_tiles_bytes(kValue, kDelta),
+                 handover = early + 2 * slab_bytes(kValue),
+                 gates = handover + (kDelta ? kChunk * kSlab * 4 : 0);
+  const float* const gamma = reinterpret_cast<const float*>(shared + (gates - base));
+  const float* const beta = gamma + kChunk;
+  GradientSums<kWarps>& sums = *reinterpret_cast<GradientSums<kWarps>*>(shared + (gates - base) + kGateBytes);
+  // Slabs 0 and 1 have a place of their own, 2 and 3 that of the tiles, and so on in turn.
+  const auto slab_at = [&](int s) { return (s % 4 < 2 ? early : base) + s % 2 * slab_bytes(kValue); };
+
+  const int group = a.heads / a.qk_heads;
+  for (int h = qk_head * group; h < (qk_head + 1) * group; ++h) {
+    const int64_t index = (chunk_number * a.heads + h) * a.expansion + e;
+    const int64_t row = key_row(a, chunk.first, h, e), row_stride = int64_t{a.qk_heads} * a.expansion;
+    const auto fetch_slab = [&](int s) {
+      const uint32_t state = slab_at(s);
+      for (int i = threadIdx.x; i < (kValue + kChunk) * 8; i += kThreads) {
+        const int r = i / 8, piece = i % 8;
+        const uint32_t to = state + r * 128 + ((piece ^ r % 8) << 4);
+        const int column = s * kSlab + piece % 4 * 8;
+        if (r < kValue) {
+          ptx::copy_or_zero(
+              to, (piece < 4 ? p.s.states : p.s.gradients) + (index * kValue + r) * kKey + column, true);
+        } else {
+          const bool there = r - kValue < chunk.count;
+          ptx::copy_or_zero(
+              to,
+              words(piece < 4 ? a.q : a.k) + (row + (there ? (r - kValue) * row_stride : 0)) * kKey + column,
+              there);
+        }
+      }
+      ptx::copies_commit();
+    };
+    __syncthreads();  // the head before is done with shared memory
+    const int64_t value_row = (chunk.first * a.heads + h) * kValue, value_stride = int64_t{a.heads} * kValue;
+    copy_plain<kGateBytes, kThreads>(gates, p.s.gates + index * 2 * kChunk);
+    copy_rows<kValue, kChunk, kThreads>(outputs, words(a.d_o) + value_row, value_stride, chunk.count);
+    if (kDelta) {
+      copy_rows<kValue, kChunk, kThreads>(errors, p.s.errors + index * kChunk * kValue, kValue, kChunk);
+      copy_rows<kValue, kChunk, kThreads>(corrections, p.s.dv + index * kChunk * kValue, kValue, kChunk);
+    } else {
+      copy_rows<kValue, kChunk, kThreads>(errors, words(a.v) + value_row, value_stride, chunk.count);
+    }
+    ptx::copies_commit();
+    fetch_slab(0);
+    fetch_slab(1);
+    for (int i = threadIdx.x; i < kChunk; i += kThreads)
+      sums.before[1][i] = sums.dbeta[0][i] = sums.dbeta[1][i] = 0;
+    ptx::copies_wait<2>();
+    __syncthreads();
+
+    // The squares, and the ways between two tokens.
+    const GradientWarp<T, kValue, kDelta> own{p, Lane(lane), warp % kWarps * 16 * kTiles, gamma, beta};
+    const Lane& at = own.at;
+    const int low = own.first / 16, high = low + kTiles - 1;  // blocks of the diagonal
+    uint32_t square[kTiles][4][4];                            // operands
+    uint32_t operand[kTiles][kValue / 16][4];
+    {
+      float x[kTiles][8][4];
+      uint32_t z[kTiles][4][4];
+      const uint32_t* const pairs = reinterpret_cast<const uint32_t*>(
+          (role == Role::kKey ? p.s.scores : p.s.gram) + index * kChunk * kChunk);
+      if (role == Role::kQuery) {
+        own.multiply_rows(x, outputs, errors, 0, high);  // M, rows i
+#pragma unroll
+        for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+          for (int m = 0; m < 16; ++m) {
+            const int i = own.first + 16 * t + at.r + 8 * (m % 2), j = 8 * (m / 2) + at.c;
+            const float2 d = own.decay(i, j), b = two(beta + j);
+            const float* const y = x[t][m / 2] + 2 * (m % 2);
+            square[t][m / 4][m % 4] = ptx::pack<T>(j <= i ? a.scale * d.x * b.x * y[0] : 0.f,
+                                                   j + 1 <= i ? a.scale * d.y * b.y * y[1] : 0.f);
+          }
+      } else {
+        // Rows j, columns i > j: M^T, or N^T
+        own.multiply_rows(x, errors, role == Role::kKey ? outputs : corrections, low, 3);
+        const float sign = role == Role::kKey ? a.scale : -1.f;
+        const int itself = role == Role::kKey ? 0 : 1;
+#pragma unroll
+        for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+          for (int m = 0; m < 16; ++m) {
+            const int j = own.first + 16 * t + at.r + 8 * (m % 2), i = 8 * (m / 2) + at.c;
+            const float2 d = own.decay(j, i);
+            const float* const y = x[t][m / 2] + 2 * (m % 2);
+            const float left = j + itself <= i ? sign * y[0] : 0.f,
+                        right = j + itself <= i + 1 ? sign * y[1] : 0.f;
+            square[t][m / 4][m % 4] = ptx::pack<T>(d.x * beta[j] * left, d.y * beta[j] * right);
+            const float2 pair = ptx::unpack<T>(pairs[(j * kChunk + i) / 2]);
+            z[t][m / 4][m % 4] = ptx::pack<__nv_bfloat16>(pair.x * left, pair.y * right);
+          }
+        const int which = role == Role::kKey ? 0 : 1;
+        if (kDelta || a.g) own.add_ways(z, sums.ways[which][warp % kWarps], sums.dbeta[which]);
+        if (role == Role::kCorrection) {  // N, below the diagonal
+          own.multiply_rows(x, corrections, errors, 0, high);
+#pragma unroll
+          for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+            for (int m = 0; m < 16; ++m) {
+              const int i = own.first + 16 * t + at.r + 8 * (m % 2), j = 8 * (m / 2) + at.c;
+              const float2 d = own.decay(i, j), b = two(beta + j),
+                           up = ptx::unpack<T>(square[t][m / 4][m % 4]);
+              const float* const y = x[t][m / 2] + 2 * (m % 2);
+              square[t][m / 4][m % 4] =
+                  ptx::pack<T>(j < i ? -d.x * b.x * y[0] : up.x, j + 1 < i ? -d.y * b.y * y[1] : up.y);
+            }
+        }
+      }
+    }
+    const uint32_t own_rows = role == Role::kQuery ? outputs : role == Role::kKey ? errors : corrections;
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+      for (int k = 0; k < kValue; k += 16)
+        load_a(operand[t][k / 16], own_rows + k / 64 * (kChunk * 128), at, own.first + 16 * t, k % 64);
+    float factor[kTiles][2], dots[kTiles][2];
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const float g = gamma[own.first + 16 * t + at.r + 8 * half];
+        factor[t][half] = role == Role::kQuery ? a.scale * ptx::exp2_fast(g)
+                          : role == Role::kKey ? ptx::exp2_fast(gamma[kChunk - 1] - g)
+                                               : -ptx::exp2_fast(g);
+        dots[t][half] = 0;
+      }
+    const int square_low = role == Role::kKey ? low : 0, square_high = role == Role::kQuery ? high : 3;
+    const int state_column = role == Role::kKey ? kSlab : 0;  // D, or S
+    const int other_column = role == Role::kKey ? 0 : kSlab;  // Q, or K
+    const int own_column = role == Role::kQuery ? 0 : kSlab;
+    float inner = 0;  // <S, D>, this thread's part
+
+    __syncthreads();  // the tiles are in registers
+    if (kSlabs > 2) fetch_slab(2);
+    if (kSlabs > 3) fetch_slab(3);
+    for (int s = 0; s < kSlabs; ++s) {
+      if (s + 3 < kSlabs)
+        ptx::copies_wait<3>();
+      else if (s + 2 < kSlabs)
+        ptx::copies_wait<2>();
+      else if (s + 1 < kSlabs)
+        ptx::copies_wait<1>();
+      else
+        ptx::copies_wait<0>();
+      __syncthreads();
+      const uint32_t state = slab_at(s), keys = state + kValue * 128;
+      float x[kTiles][4][4] = {};
+#pragma unroll
+      for (int k = 0; k < kValue; k += 16) {
+#pragma unroll
+        for (int n = 0; n < kSlab; n += 16) {
+          uint32_t columns[4];
+          load_b_turned(columns, state, at, k, state_column + n);
+#pragma unroll
+          for (int t = 0; t < kTiles; ++t)
+            multiply<T>(x[t][n / 8], x[t][n / 8 + 1], operand[t][k / 16], columns);
+        }
+      }
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+        for (int m = 0; m < 8; ++m) {
+          const int half = m % 2;
+          float* const y = x[t][m / 2] + 2 * half;
+          const float2 other = ptx::unpack<T>(ptx::load_shared(
+              pair_at(keys, own.first + 16 * t + at.r + 8 * half, own_column + 8 * (m / 2) + at.c)));
+          y[0] *= factor[t][half], y[1] *= factor[t][half];
+          dots[t][half] += other.x * y[0] + other.y * y[1];
+          if (role == Role::kKey) {
+            const float b = beta[own.first + 16 * t + at.r + 8 * half];
+            y[0] *= b, y[1] *= b;
+          }
+        }
+#pragma unroll
+      for (int block = 0; block < 4; ++block) {
+        if (block < square_low || block > square_high) continue;
+#pragma unroll
+        for (int n = 0; n < kSlab; n += 16) {
+          uint32_t columns[4];
+          load_b_turned(columns, keys, at, 16 * block, other_column + n);
+#pragma unroll
+          for (int t = 0; t < kTiles; ++t)
+            multiply<T>(x[t][n / 8], x[t][n / 8 + 1], square[t][block], columns);
+        }
+      }
+      if (a.g) {
+        for (int i = threadIdx.x; i < kValue * 4; i += kThreads) {
+          const int v = i / 4, piece = i % 4;
+          const uint4 left = ptx::load_shared_uint4(state + v * 128 + ((piece ^ v % 8) << 4)),
+                      right = ptx::load_shared_uint4(state + v * 128 + ((piece + 4 ^ v % 8) << 4));
+          const auto add = [&](uint32_t l, uint32_t r) {
+            const float2 u = ptx::unpack<T>(l), w = ptx::unpack<T>(r);
+            inner += u.x * w.x + u.y * w.y;
+          };
+          add(left.x, right.x), add(left.y, right.y), add(left.z, right.z), add(left.w, right.w);
+        }
+      }
+      if constexpr (kDelta) {
+        const uint32_t there = handover + (warp % kWarps * kTiles * 4 * 32 + lane) * 16;
+        if (role == Role::kCorrection) {
+#pragma unroll
+          for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+            for (int n = 0; n < 4; ++n) ptx::store_shared(there + (t * 4 + n) * 512, x[t][n]);
+        }
+        if (role != Role::kQuery) ptx::named_barrier(1 + warp % kWarps, 64);
+        if (role == Role::kKey) {
+#pragma unroll
+          for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+            for (int n = 0; n < 4; ++n) {
+              const uint4 y = ptx::load_shared_uint4(there + (t * 4 + n) * 512);
+              x[t][n][0] += __uint_as_float(y.x), x[t][n][1] += __uint_as_float(y.y);
+              x[t][n][2] += __uint_as_float(y.z), x[t][n][3] += __uint_as_float(y.w);
+            }
+        }
+      }
+      if (role != Role::kCorrection) {
+        float* const so_far = role == Role::kQuery ? p.s.dq : p.s.dk;
+        uint32_t* const out = static_cast<uint32_t*>(role == Role::kQuery ? a.dq : a.dk);
+        const bool first_head = h == qk_head * group, last_head = h + 1 == (qk_head + 1) * group;
+#pragma unroll
+        for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+          for (int m = 0; m < 8; ++m) {
+            const int token = own.first + 16 * t + at.r + 8 * (m % 2);
+            if (token >= chunk.count) continue;
+            const int64_t to = (row + token * row_stride) * kKey + s * kSlab + 8 * (m / 2) + at.c;
+            float2 y = {x[t][m / 2][2 * (m % 2)], x[t][m / 2][2 * (m % 2) + 1]};
+            if (!first_head) {
+              const float2 sum = *reinterpret_cast<const float2*>(so_far + to);
+              y.x += sum.x, y.y += sum.y;
+            }
+            if (last_head)
+              out[to / 2] = ptx::pack<T>(y.x, y.y);
+            else
+              *reinterpret_cast<float2*>(so_far + to) = y;
+          }
+      }
+      if (s + 4 < kSlabs) {
+        __syncthreads();  // everyone is done with the slab
+        fetch_slab(s + 4);
+      }
+    }
+
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float sum = dots[t][half];
+        sum += __shfl_xor_sync(~0u, sum, 1), sum += __shfl_xor_sync(~0u, sum, 2);
+        const int token = own.first + 16 * t + at.r + 8 * half;
+        if (at.c == 0)
+          (role == Role::kQuery ? sums.before[0]
+           : role == Role::kKey ? sums.after
+                                : sums.before[1])[token] = sum;
+      }
+#pragma unroll
+    for (int d = 1; d < 32; d *= 2) inner += __shfl_xor_sync(~0u, inner, d);
+    if (lane == 0) sums.through[warp] = inner;
+    __syncthreads();
+    if (warp == 0) {
+      const int64_t gate_row = (chunk.first * a.heads + h) * a.expansion + e,
+                    gate_stride = int64_t{a.heads} * a.expansion;
+      float whole = 0;
+#pragma unroll
+      for (int i = 0; i < kThreads / 32; ++i) whole += sums.through[i];
+      whole *= ptx::exp2_fast(gamma[kChunk - 1]);
+      // tokens 2 lane and 2 lane + 1
+      const int t = 2 * lane;
+      const float before0 = sums.before[0][t] + sums.before[1][t],
+                  before1 = sums.before[0][t + 1] + sums.before[1][t + 1];
+      const float after0 = beta[t] * sums.after[t], after1 = beta[t + 1] * sums.after[t + 1];
+      float from = before0 + before1, to = after0 + after1;  // sums from here on, and up to here
+#pragma unroll
+      for (int d = 1; d < 32; d *= 2) {
+        const float x = __shfl_down_sync(~0u, from, d), y = __shfl_up_sync(~0u, to, d);
+        if (lane + d < 32) from += x;
+        if (lane >= d) to += y;
+      }
+      const float next = __shfl_down_sync(~0u, from, 1), previous = __shfl_up_sync(~0u, to, 1);
+      const float left = lane > 0 ? previous : 0.f, right = lane < 31 ? next : 0.f;
+      float pairs[2] = {0, 0};
+#pragma unroll
+      for (int i = 0; i < (kDelta ? 2 : 1); ++i)
+#pragma unroll
+        for (int w = 0; w < kWarps; ++w) pairs[0] += sums.ways[i][w][t], pairs[1] += sums.ways[i][w][t + 1];
+#pragma unroll
+      for (int x = 0; x < 2; ++x) {
+        if (t + x >= chunk.count) continue;
+        const int64_t to_token = gate_row + (t + x) * gate_stride;
+        if (a.dg)
+          a.dg[to_token] = whole + pairs[x] + (x == 0 ? from + left : right + before1 + left + after0);
+        if (kDelta) a.dbeta[to_token] = sums.after[t + x] + sums.dbeta[0][t + x] + sums.dbeta[1][t + x];
+      }
+    }
+  }
+}
+
+}  // namespace statescope::cuda::multipass

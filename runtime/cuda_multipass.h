@@ -1,0 +1,105 @@
+// Tile sizes and shared memory of the chunked CUDA kernels in several passes, for the variant table and for
+// the kernels. Host and device code both include this file, so it knows no CUDA.
+#pragma once
+
+#include <cstdint>
+
+#include <statescope/problem.h>
+
+namespace statescope::cuda_multipass {
+
+inline constexpr int kChunk = 64;  ///< tokens a chunk
+/// Columns of V that a block of the serial passes owns, sixteen a warp: eight warps share one tile of keys,
+/// and two such blocks fit a multiprocessor of compute capability 9.0 in registers and shared memory.
+inline constexpr int kWidestTile = 128;
+/// Channels of K that the gradient pass has in shared memory at a time. S and its gradient, and Q and K,
+/// stand side by side in rows of 128 bytes.
+inline constexpr int kSlab = 32;
+inline constexpr int kPrepareThreads = 128;
+inline constexpr int kValuesThreads = 256;
+
+inline constexpr std::uint32_t kSquareBytes = kChunk * kChunk * 2;
+inline constexpr std::uint32_t kGateBytes = 2 * kChunk * 4;  ///< cumulated gates and betas of a chunk
+
+/// Chunks are numbered without a table: sequence n of a packed row starts at begin / 64 + n, which leaves
+/// every sequence at least the numbers that it needs.
+inline std::int64_t chunks_of(const Problem& p) {
+  if (p.packed) return p.seq_len / kChunk + p.sequences;
+  return p.sequences * ((p.seq_len + kChunk - 1) / kChunk);
+}
+
+constexpr int value_tile(int value_dim) {
+  return value_dim < kWidestTile ? value_dim : kWidestTile;
+}
+constexpr std::uint32_t rows_bytes(int columns) {
+  return static_cast<std::uint32_t>(kChunk * columns * 2);
+}
+
+/// K, Q, the triangular system and its inverse, gates.
+constexpr std::uint32_t prepare_bytes(int key_dim) {
+  return 2 * rows_bytes(key_dim) + 2 * kSquareBytes + 3 * kChunk * 4;
+}
+/// Blocks of the serial passes that shall share a multiprocessor: what the compiler holds the registers to. K
+/// of 256 takes 128 registers a thread for the state alone.
+constexpr int serial_blocks(int key_dim, int value_dim) {
+  return key_dim > 128 ? 1 : value_dim >= kWidestTile ? 2 : 3;
+}
+/// Two stages of K, V, the inverse and the gates.
+constexpr std::uint32_t states_bytes(int key_dim, int value_dim, bool delta) {
+  return 2 *
+         (rows_bytes(key_dim) + rows_bytes(value_tile(value_dim)) + (delta ? kSquareBytes : 0) + kGateBytes);
+}
+/// Two stages of K, Q and the gates; one of do, the scores and the inverse.
+constexpr std::uint32_t state_gradients_bytes(int key_dim, int value_dim, bool delta) {
+  return 2 * (2 * rows_bytes(key_dim) + kGateBytes) + rows_bytes(value_tile(value_dim)) +
+         (delta ? 2 : 1) * kSquareBytes;
+}
+
+/// Outputs: eight warps, each 16 tokens by half of the columns; three stages, so that two are on their way.
+inline constexpr int kOutputThreads = 256;
+inline constexpr int kOutputStages = 3;
+constexpr int output_tile(int value_dim) {
+  return value_tile(value_dim);
+}
+/// 64 channels of Q and of S^T, or P and r; and the gates.
+constexpr std::uint32_t output_stage_bytes(int value_dim) {
+  return kSquareBytes + rows_bytes(output_tile(value_dim)) + kGateBytes;
+}
+constexpr std::uint32_t outputs_bytes(int value_dim) {
+  return kOutputStages * output_stage_bytes(value_dim);
+}
+
+/// Warps of one role of the gradient pass, and the 16-row tiles of each: a warp keeps its rows of do, r or dr
+/// in registers, V / 4 of them a tile.
+constexpr int role_tiles(int value_dim) {
+  return value_dim > 128 ? 1 : 2;
+}
+constexpr int role_warps(int value_dim) {
+  return kChunk / 16 / role_tiles(value_dim);
+}
+constexpr int gradient_roles(bool delta) {
+  return delta ? 3 : 2;
+}
+constexpr int gradient_threads(int value_dim, bool delta) {
+  return 32 * role_warps(value_dim) * gradient_roles(delta);
+}
+constexpr std::uint32_t slab_bytes(int value_dim) {
+  return static_cast<std::uint32_t>((value_dim + kChunk) * 128);
+}
+/// The tiles of the first phase, whose place becomes that of the later slabs.
+constexpr std::uint32_t gradient_tiles_bytes(int value_dim, bool delta) {
+  const std::uint32_t tiles = gradient_roles(delta) * rows_bytes(value_dim),
+                      slabs = 2 * slab_bytes(value_dim);
+  return tiles > slabs ? tiles : slabs;
+}
+constexpr std::uint32_t gradient_sums_bytes(int value_dim) {
+  return static_cast<std::uint32_t>((5 + 2 * role_warps(value_dim)) * kChunk + 16) * 4;
+}
+/// Tiles or two slabs, two slabs more, the part of dk that the third role hands over, gates, terms of dg and
+/// dbeta.
+constexpr std::uint32_t gradients_bytes(int value_dim, bool delta) {
+  return gradient_tiles_bytes(value_dim, delta) + 2 * slab_bytes(value_dim) +
+         (delta ? kChunk * kSlab * 4 : 0) + kGateBytes + gradient_sums_bytes(value_dim);
+}
+
+}  // namespace statescope::cuda_multipass

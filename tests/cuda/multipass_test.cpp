@@ -1,0 +1,135 @@
+// The matrix at every (K, V) that the passes are compiled for: every case of the form, moved to these sizes,
+// so that T, E, states, packing, shared keys and gates are those of the matrix.
+#include <tuple>
+
+#include "runtime/check/cases.h"
+#include "runtime/cuda_chunked.h"
+#include "tests/cuda/cuda_fixture.h"
+
+namespace statescope {
+namespace {
+
+struct Sizes {
+  std::int64_t key_dim, value_dim;
+};
+constexpr Sizes kSizes[] = {{64, 64}, {64, 128}, {128, 64}, {128, 128}, {128, 256}, {256, 128}, {256, 256}};
+constexpr Rule kMultipassRules[] = {Rule::kLinear, Rule::kSsd, Rule::kGatedDelta};
+
+using Combination = std::tuple<Rule, Pass, DType, Sizes>;
+
+class MultipassMatrix : public CudaTest, public testing::WithParamInterface<Combination> {};
+
+Problem moved(Problem problem, const Sizes& sizes) {
+  problem.key_dim = sizes.key_dim;
+  problem.value_dim = sizes.value_dim;
+  problem.scale = default_scale(sizes.key_dim);
+  return problem;
+}
+
+TEST_P(MultipassMatrix, AgreesWithTheReference) {
+  const auto [rule, pass, dtype, sizes] = GetParam();
+  double worst = 0;
+  int ran = 0;
+  for (const Case& one : cases(rule, pass, Form::kChunked, dtype)) {
+    Problem problem = moved(one.problem, sizes);
+    if (cuda_chunked::weights_of(problem.heads, problem.batch * problem.seq_len, problem.sequences) <
+        cuda_chunked::kFewestWeights)
+      continue;  // those run in the recurrent form
+    EXPECT_EQ(device()->plan(problem).problem.form, Form::kChunked);
+    worst = std::max(worst, check(problem, one.seed, one.gates));
+    ++ran;
+  }
+  EXPECT_GE(ran, 45);
+  RecordProperty("worst_error_over_tolerance", std::to_string(worst));
+}
+
+Problem example(Rule rule, Pass pass, const Sizes& sizes) {
+  Problem problem;
+  problem.rule = rule;
+  problem.pass = pass;
+  problem.form = Form::kChunked;
+  problem.dtype = DType::kBf16;
+  problem.initial_state = true;
+  problem.final_state_gradient = pass == Pass::kBackward;
+  return moved(problem, sizes);
+}
+
+/// Small enough for compute-sanitizer: three chunks, two subheads, two heads that share keys, a tail.
+TEST_F(CudaTest, MultipassRunsTinySizes) {
+  for (const Sizes& sizes : kSizes) {
+    for (Rule rule : kMultipassRules) {
+      for (Pass pass : {Pass::kForward, Pass::kBackward}) {
+        Problem problem = example(rule, pass, sizes);
+        problem.seq_len = 130;
+        problem.heads = 2;
+        problem.expansion = 2;
+        check(problem, 3, Gates::kSpike);
+      }
+    }
+  }
+}
+
+TEST_F(CudaTest, MultipassRepeatsBitForBit) {
+  for (Pass pass : {Pass::kForward, Pass::kBackward}) {
+    for (const Sizes& sizes : {Sizes{128, 128}, Sizes{256, 256}}) {
+      Problem problem = example(Rule::kGatedDelta, pass, sizes);
+      problem.batch = problem.sequences = 3;
+      problem.seq_len = 1000;
+      problem.heads = 8;
+      problem.qk_heads = 4;
+      problem.expansion = 8;
+      const TensorSet inputs = round_inputs(problem, generate_inputs(problem, 5));
+      const auto execution = device()->prepare(device()->plan(problem));
+      execution->upload(inputs);
+      TensorSet first;
+      for (int repeat = 0; repeat < 20; ++repeat) {
+        execution->poison();
+        execution->run();
+        TensorSet outputs = execution->download();
+        if (repeat == 0) {
+          first = std::move(outputs);
+          continue;
+        }
+        for (Slot slot : kSlots)
+          ASSERT_EQ(first[slot].bytes, outputs[slot].bytes) << name(slot) << ", run " << repeat;
+      }
+    }
+  }
+}
+
+/// The table against the driver, launch by launch.
+TEST_F(CudaTest, MultipassTableAgreesWithTheDriver) {
+  for (const Sizes& sizes : kSizes) {
+    for (Rule rule : kMultipassRules) {
+      for (Pass pass : {Pass::kForward, Pass::kBackward}) {
+        Problem problem = example(rule, pass, sizes);
+        problem.seq_len = 200;
+        SCOPED_TRACE(describe(problem));
+        const Plan plan = device()->plan(problem);
+        for (const Launch& launch : plan.launches) {
+          SCOPED_TRACE(launch.kernel);
+          EXPECT_EQ(launch.shared_memory_bytes, launch.reported_shared_memory_bytes);
+          EXPECT_LE(launch.shared_memory_bytes, plan.geometry.shared_memory_bytes());
+          EXPECT_LE(launch.spill_bytes.value(), 256u);
+          EXPECT_GT(launch.occupancy.value(), 0);
+        }
+      }
+    }
+  }
+}
+
+std::string name_of(const testing::TestParamInfo<Combination>& info) {
+  const auto [rule, pass, dtype, sizes] = info.param;
+  return std::string(name(rule)) + "_" + std::string(name(pass)) + "_" + std::string(name(dtype)) + "_K" +
+         std::to_string(sizes.key_dim) + "_V" + std::to_string(sizes.value_dim);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cuda, MultipassMatrix,
+                         testing::Combine(testing::ValuesIn(kMultipassRules),
+                                          testing::Values(Pass::kForward, Pass::kBackward),
+                                          testing::Values(DType::kBf16, DType::kF16),
+                                          testing::ValuesIn(kSizes)),
+                         name_of);
+
+}  // namespace
+}  // namespace statescope
