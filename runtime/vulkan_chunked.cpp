@@ -1,6 +1,7 @@
 #include "runtime/vulkan_chunked.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace statescope::vulkan_chunked {
 namespace {
@@ -35,17 +36,24 @@ void count_bytes(const Problem& p, Tiles& t) {
   const std::size_t keys = row_cells(t, chunk, key_dim) * kCellBytes;
   const std::size_t gates = chunk * 4;
 
-  t.scores_bytes = positions + (gla ? keys : t.cooperative ? 2 * keys : 0) + (has_gate(p.rule) ? gates : 0);
+  const std::size_t square = row_cells(t, chunk, chunk) * kCellBytes;
+
+  t.scores_bytes = positions + square;
+  if (gla) t.scores_bytes += keys + 4 * std::size_t(t.workgroup_size);
+  if (!gla && t.cooperative) t.scores_bytes += 2 * keys;
+  if (!gla && has_gate(p.rule)) t.scores_bytes += gates;
   t.prepare_bytes = positions + (t.cooperative ? keys : 0) + 4 * chunk * (chunk + 4) + 2 * gates;
 
-  const std::size_t blocks = chunk / kTile * (t.states_tile / kTile) * row_cells(t, kTile, kTile);
-  t.states_bytes = positions + (t.cooperative || gla ? keys : 0) + blocks * kCellBytes;
-  if (delta)
-    t.states_bytes += std::max(row_cells(t, t.states_tile, key_dim), blocks) * kCellBytes + 2 * gates;
+  const std::size_t blocks =
+      chunk / kTile * (t.states_tile / kTile) * row_cells(t, kTile, kTile) * kCellBytes;
+  const std::size_t state = row_cells(t, t.states_tile, key_dim) * kCellBytes;
+  t.states_bytes = positions + (t.cooperative ? keys : 0) + blocks +
+                   std::max({state, blocks, delta && t.cooperative ? square : 0});
+  if (delta) t.states_bytes += 2 * gates;
   if (gla) t.states_bytes += 4 * key_dim;
 
-  const std::size_t staging = t.cooperative ? std::size_t(t.teams) * kTile * 2 : 0;
-  t.outputs_bytes = positions + keys + std::max(row_cells(t, chunk, chunk), staging) * kCellBytes;
+  t.outputs_bytes = positions + std::max({keys, square, row_cells(t, chunk, t.outputs_tile) * kCellBytes});
+  if (t.cooperative) t.outputs_bytes += row_cells(t, t.outputs_tile, std::max(key_dim, chunk)) * kCellBytes;
 }
 
 }  // namespace
@@ -58,7 +66,7 @@ Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperat
   const auto value_dim = static_cast<std::uint32_t>(problem.value_dim);
   Tiles t;
   t.cooperative = cooperative;
-  t.workgroup_size = std::min(kThreads, limits.max_workgroup_size);
+  t.workgroup_size = std::bit_floor(std::min(kThreads, limits.max_workgroup_size));
   t.subgroup_size = cooperative ? kMatrixSubgroup : 0;
   t.teams = t.workgroup_size / (cooperative ? kMatrixSubgroup : kTeamThreads);
 
@@ -75,7 +83,8 @@ Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperat
     }
     for (std::uint32_t tile : kOutputsTiles) {
       t.outputs_tile = tile;
-      if (value_dim % tile == 0 && tile / kTile <= t.teams) break;
+      count_bytes(problem, t);
+      if (value_dim % tile == 0 && tile / kTile <= t.teams && fits(t.outputs_bytes)) break;
     }
     if (fits(largest_bytes(problem, t))) break;
   }

@@ -84,6 +84,8 @@ uint part_of(Chunk chunk, uint head, uint subhead) { return (chunk.slot * heads 
 const uint KEY_PACKS = KEY_DIM / PACK;
 // One pack more than a row: rows then begin in different banks.
 const uint KEY_STRIDE = KEY_PACKS + 1;
+const uint CHUNK_PACKS = CHUNK / PACK;
+const uint CHUNK_STRIDE = CHUNK_PACKS + 1;
 
 // Where the gates go: γ of every token, cumulated within its chunk, and past a chunk's end γ of its last.
 #if RULE == GLA

@@ -12,14 +12,14 @@ Rows qk_rows(Chunk chunk, uint head, uint subhead) {
   return Rows(qk_row(chunk.begin, head, subhead) * KEY_PACKS, qk_heads * expansion * KEY_PACKS, chunk.tokens);
 }
 
+// Rows that one kernel leaves for another: [parts, C, K].
+Rows part_rows(uint part) { return Rows(part * CHUNK * KEY_PACKS, KEY_PACKS, CHUNK); }
+
 #if COOPERATIVE
 
-#define STAGE_ROWS(tile, buffer_, rows)                                                                      \
-  for (uint i_ = thread_index(); i_ < CHUNK * KEY_PACKS; i_ += gl_WorkGroupSize.x) {                         \
-    const uint row_ = i_ / KEY_PACKS, pack_ = i_ % KEY_PACKS;                                                \
-    tile[row_ * KEY_STRIDE + pack_] =                                                                        \
-        row_ < rows.count ? cell(buffer_.data[rows.first + row_ * rows.stride + pack_]) : Cell(0); \
-  }
+#define STAGE_ROWS(tile, buffer_, rows) \
+  STAGE(tile, KEY_STRIDE, CHUNK, KEY_PACKS, \
+        row < rows.count ? buffer_.data[rows.first + row * rows.stride + pack] : Pack(0))
 #define ROWS_LEFT(left, tile, rows, row, channel) LOAD_LEFT(left, tile, (row) * KEY_STRIDE + (channel) / PACK, KEY_STRIDE)
 #define ROWS_RIGHT(right, tile, rows, row, channel) \
   LOAD_RIGHT(right, tile, (row) * KEY_STRIDE + (channel) / PACK, KEY_STRIDE)

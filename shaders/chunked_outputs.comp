@@ -1,7 +1,9 @@
 // o of VALUE_TILE columns of a head, each chunk by itself, summed over the subheads in their order:
 //   O = scale sum_e [ (Q ∘ e^γ) S + P U ]
 //
-// Shared memory, Cell: queries [C][K / PACK + 1], read [C][C / PACK + 1].
+// Shared memory, Cell: lefts, the longest of Q ∘ e^γ [C][K / PACK + 1], P [C][C / PACK + 1] and O
+// [C][VALUE_TILE / PACK + 1]; where matrices are cooperative rights, the longer of S^T [VALUE_TILE][K / PACK + 1] and U^T
+// [VALUE_TILE][C / PACK + 1].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "chunked.glsl"
@@ -9,21 +11,27 @@
 
 layout(constant_id = 4) const uint VALUE_TILE = 16;
 
-layout(binding = 5) readonly buffer ScoresBuffer { Pack data[]; } scores;        // [parts, C, C] in tiles: P
-layout(binding = 6) readonly buffer StatesBuffer { Pack data[]; } states;        // [parts, V, K] in tiles: S^T
-// In tiles: gated_delta [parts, V, C]; else [slots, H, V, C]: U^T
+layout(binding = 5) readonly buffer ScoresBuffer { Pack data[]; } scores;        // [parts, C, C]: P
+layout(binding = 6) readonly buffer StatesBuffer { Pack data[]; } states;        // [parts, V, K]: S^T
+// gated_delta [parts, V, C]; else [slots, H, V, C]: U^T
 layout(binding = 7) readonly buffer CorrectedBuffer { Pack data[]; } corrected;
 layout(binding = 8) writeonly buffer OBuffer { Pack data[]; } o;                 // [B, T, H, V]
+#if RULE == GLA
+layout(binding = 9) readonly buffer DecayedQBuffer { Pack data[]; } decayed_q;   // [parts, C, K]: Q ∘ e^γ
+#endif
 
-const uint SCORE_PACKS = CHUNK / PACK;
-const uint SCORE_STRIDE = SCORE_PACKS + 1;
-const uint COLUMN_TILES = VALUE_TILE / TILE;
 const uint ROW_TILES = CHUNK / TILE;
+const uint COLUMN_TILES = VALUE_TILE / TILE;
 const uint ROW_STEP = TEAMS / COLUMN_TILES;  // teams that share a column of tiles
 const uint O_TILES = (ROW_TILES + ROW_STEP - 1) / ROW_STEP;
+const uint VALUE_PACKS = VALUE_TILE / PACK;
+const uint VALUE_STRIDE = VALUE_PACKS + 1;
+const uint LONGER_STRIDE = KEY_STRIDE > CHUNK_STRIDE ? KEY_STRIDE : CHUNK_STRIDE;
 
-shared Cell queries[CHUNK * KEY_STRIDE];
-shared Cell read[CHUNK * SCORE_STRIDE > STAGING ? CHUNK * SCORE_STRIDE : STAGING];
+shared Cell lefts[CHUNK * (LONGER_STRIDE > VALUE_STRIDE ? LONGER_STRIDE : VALUE_STRIDE)];
+#if COOPERATIVE
+shared Cell rights[VALUE_TILE * LONGER_STRIDE];
+#endif
 
 void main() {
   const uint thread = thread_index(), team = team_index();
@@ -31,75 +39,96 @@ void main() {
   const uint value_packs = value_dim / PACK;
   const Chunk chunk = chunk_in(gl_WorkGroupID.x);
   if (chunk.tokens == 0) return;
-  const uint column = gl_WorkGroupID.z * VALUE_TILE + team % COLUMN_TILES * TILE;
-  const uint first_row = team / COLUMN_TILES;
+  const uint first_column = gl_WorkGroupID.z * VALUE_TILE;
+  const uint column = team % COLUMN_TILES * TILE;  // of this team's tiles, which are ROW_STEP tiles apart
+  const uint first_row = team / COLUMN_TILES * TILE;
 
   Sum sums[O_TILES];
   for (uint n = 0; n < O_TILES; ++n) sums[n] = EMPTY;
 
+// What a team adds up: rows of `lefts` times columns that lie in `memory` from `at` on.
+#define ADD_PRODUCTS(depth, left_stride, memory, at, right_stride, wanted)                       \
+  for (uint d = 0; d < steps(depth); d += DEPTH) {                                               \
+    Right right;                                                                                 \
+    LOAD_RIGHT_TRANSPOSED(right, memory, (at) + column * (right_stride) + d / PACK, right_stride); \
+    for (uint n = 0; n < O_TILES; ++n) {                                                         \
+      const uint row = first_row + n * ROW_STEP * TILE;                                          \
+      if (row >= CHUNK || !(wanted)) continue;                                                   \
+      Left left;                                                                                 \
+      LOAD_LEFT(left, lefts, row * (left_stride) + d / PACK, left_stride);                       \
+      MULTIPLY_ADD(sums[n], left, right);                                                        \
+    }                                                                                            \
+  }
+
   for (uint subhead = 0; subhead < expansion; ++subhead) {
     const uint part = part_of(chunk, head, subhead);
+#if RULE == GLA
+    const Rows rows = part_rows(part);
+#else
     const Rows rows = qk_rows(chunk, head, subhead);
+#endif
+#if RULE == GATED_DELTA
+    const uint values_part = part;
+#else
+    const uint values_part = chunk.slot * heads + head;
+#endif
+    const uint states_at = (part * value_dim + first_column) * KEY_PACKS;
+    const uint values_at = (values_part * value_dim + first_column) * CHUNK_PACKS;
+    const uint scores_at = part * CHUNK * CHUNK_PACKS;
 
     barrier();
-    for (uint i = thread; i < CHUNK * KEY_PACKS; i += gl_WorkGroupSize.x) {
+    for (uint i = thread; i < CHUNK * KEY_PACKS; i += THREADS) {
       const uint row = i / KEY_PACKS, pack = i % KEY_PACKS;
       Cell x = Cell(0);
       if (row < rows.count) {
-        const Pack query = q.data[rows.first + row * rows.stride + pack];
+        const uint at = rows.first + row * rows.stride + pack;
 #if RULE == LINEAR
-        x = cell(query);
+        x = cell(q.data[at]);
 #elif RULE == GLA
-        x = cell(product(widen(query), exponentials(gamma_at(part, row, pack))));
+        x = cell(decayed_q.data[at]);
 #else
-        x = cell(scaled(widen(query), exp(gamma.data[part * CHUNK + row])));
+        x = cell(scaled(widen(q.data[at]), exp(gamma.data[part * CHUNK + row])));
 #endif
       }
-      queries[row * KEY_STRIDE + pack] = x;
+      lefts[row * KEY_STRIDE + pack] = x;
     }
-    for (uint i = thread; i < CHUNK * SCORE_PACKS; i += gl_WorkGroupSize.x) {
-      const uint row = i / SCORE_PACKS, pack = i % SCORE_PACKS;
-      if (pack * PACK / TILE <= row / TILE)
-        read[row * SCORE_STRIDE + pack] =
-            cell(scores.data[part * CHUNK * SCORE_PACKS + tiled(row, pack * PACK, CHUNK)]);
-    }
+#if COOPERATIVE
+    STAGE(rights, KEY_STRIDE, VALUE_TILE, KEY_PACKS, states.data[states_at + row * KEY_PACKS + pack])
+    Pack values[FETCHES(VALUE_TILE, CHUNK_PACKS)];
+    FETCH(values, VALUE_TILE, CHUNK_PACKS, corrected.data[values_at + row * CHUNK_PACKS + pack])
+#endif
+    Pack reads[FETCHES(CHUNK, CHUNK_PACKS)];
+    FETCH(reads, CHUNK, CHUNK_PACKS,
+          pack * PACK / TILE <= row / TILE ? scores.data[scores_at + row * CHUNK_PACKS + pack] : Pack(0))
     barrier();
-
-    for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {
-      Right right;
-      LOAD_RIGHT_TRANSPOSED(right, states.data, part * KEY_PACKS * value_dim + tiled(column, channel, KEY_DIM), LINE);
-      for (uint n = 0; n < O_TILES; ++n) {
-        const uint row = (first_row + n * ROW_STEP) * TILE;
-        if (row >= CHUNK) continue;
-        Left left;
-        LOAD_LEFT(left, queries, row * KEY_STRIDE + channel / PACK, KEY_STRIDE);
-        MULTIPLY_ADD(sums[n], left, right);
-      }
-    }
-#if RULE == GATED_DELTA
-    const uint values_at = part * CHUNK * value_packs;
+#if COOPERATIVE
+    ADD_PRODUCTS(KEY_DIM, KEY_STRIDE, rights, 0, KEY_STRIDE, true)
 #else
-    const uint values_at = (chunk.slot * heads + head) * CHUNK * value_packs;
+    ADD_PRODUCTS(KEY_DIM, KEY_STRIDE, states.data, states_at, KEY_PACKS, true)
 #endif
-    for (uint token = 0; token < steps(CHUNK); token += DEPTH) {
-      Right right;
-      LOAD_RIGHT_TRANSPOSED(right, corrected.data, values_at + tiled(column, token, CHUNK), LINE);
-      for (uint n = 0; n < O_TILES; ++n) {
-        const uint row = (first_row + n * ROW_STEP) * TILE;
-        if (row >= CHUNK || token >= row + TILE) continue;
-        Left left;
-        LOAD_LEFT(left, read, row * SCORE_STRIDE + token / PACK, SCORE_STRIDE);
-        MULTIPLY_ADD(sums[n], left, right);
-      }
-    }
+    barrier();
+    PLACE(lefts, CHUNK_STRIDE, CHUNK, CHUNK_PACKS, reads)
+#if COOPERATIVE
+    PLACE(rights, CHUNK_STRIDE, VALUE_TILE, CHUNK_PACKS, values)
+    barrier();
+    ADD_PRODUCTS(CHUNK, CHUNK_STRIDE, rights, 0, CHUNK_STRIDE, d < row + TILE)
+#else
+    barrier();
+    ADD_PRODUCTS(CHUNK, CHUNK_STRIDE, corrected.data, values_at, CHUNK_PACKS, d < row + TILE)
+#endif
   }
 
   barrier();
   for (uint n = 0; n < O_TILES; ++n) {
-    const uint row = (first_row + n * ROW_STEP) * TILE;
-    if (row >= CHUNK || row >= chunk.tokens) continue;
+    const uint row = first_row + n * ROW_STEP * TILE;
+    if (row >= CHUNK) continue;
     sums[n] *= scale;
-    STORE_ROWS(sums[n], o.data, ((chunk.begin + row) * heads + head) * value_packs + column / PACK, heads * value_packs,
-               chunk.tokens - row, read);
+    STORE_CELLS(sums[n], lefts, row * VALUE_STRIDE + column / PACK, VALUE_STRIDE);
+  }
+  barrier();
+  for (uint i = thread; i < chunk.tokens * VALUE_PACKS; i += THREADS) {
+    const uint row = i / VALUE_PACKS, pack = i % VALUE_PACKS;
+    o.data[((chunk.begin + row) * heads + head) * value_packs + first_column / PACK + pack] =
+        pack_of(lefts[row * VALUE_STRIDE + pack]);
   }
 }

@@ -13,7 +13,7 @@
 #include "chunked_keys.glsl"
 
 layout(binding = 5) readonly buffer BetaBuffer { float data[]; } beta;        // [B, T, H, E]
-layout(binding = 6) writeonly buffer InverseBuffer { Pack data[]; } inverse;  // [parts, C, C] in tiles
+layout(binding = 6) writeonly buffer InverseBuffer { Pack data[]; } inverse;  // [parts, C, C], in 16 x 16 tiles with j <= i
 
 const uint SYSTEM_STRIDE = CHUNK / 4 + 1;  // quads
 const uint ROW_TILES = CHUNK / TILE;
@@ -27,17 +27,21 @@ shared vec4 system[CHUNK * SYSTEM_STRIDE];
 shared float gammas[CHUNK];
 shared float betas[CHUNK];
 
-// Row `row` of a product of blocks, four columns from `column`: elements [from, to) of that row times the rows of the
-// right factor from `right` on. `from` and `to` are multiples of four.
-vec4 row_product(uint row, uint left, uint right, uint column, uint from, uint to) {
-  vec4 sum = vec4(0);
+// Four rows from `row` and four columns from `column` of a product of blocks, by rows: elements [from, to) of those rows,
+// counted from column `left`, times the rows from `right` on. All are multiples of four.
+mat4 block_product(uint row, uint left, uint right, uint column, uint from, uint to) {
+  mat4 sum = mat4(0);
   for (uint m = from; m < to; m += 4) {
-    const vec4 x = system[row * SYSTEM_STRIDE + (left + m) / 4];
-    const uint at = (right + m) * SYSTEM_STRIDE + column / 4;
-    sum += x[0] * system[at] + x[1] * system[at + SYSTEM_STRIDE] + x[2] * system[at + 2 * SYSTEM_STRIDE] +
-           x[3] * system[at + 3 * SYSTEM_STRIDE];
+    const uint l = row * SYSTEM_STRIDE + (left + m) / 4, r = (right + m) * SYSTEM_STRIDE + column / 4;
+    const mat4 x = mat4(system[l], system[l + SYSTEM_STRIDE], system[l + 2 * SYSTEM_STRIDE], system[l + 3 * SYSTEM_STRIDE]);
+    const mat4 y = mat4(system[r], system[r + SYSTEM_STRIDE], system[r + 2 * SYSTEM_STRIDE], system[r + 3 * SYSTEM_STRIDE]);
+    sum += y * x;
   }
   return sum;
+}
+
+void set_block(uint row, uint column, mat4 x) {
+  for (uint i = 0; i < 4; ++i) system[(row + i) * SYSTEM_STRIDE + column / 4] = x[i];
 }
 
 void main() {
@@ -93,26 +97,26 @@ void main() {
   barrier();
 
   for (uint size = TILE; size < CHUNK; size *= 2) {
-    // Four entries of the block below the diagonal of a pair, whose first row and column is `first`.
-    const uint entries = CHUNK / 2 * size / 4;
+    // 4 x 4 entries of the block below the diagonal of a pair, whose first row and column is `first`.
+    const uint across = size / 4, entries = CHUNK / 2 * size / 16;
     for (uint i = thread; i < entries; i += gl_WorkGroupSize.x) {
-      const uint first = 4 * i / (size * size) * 2 * size, row = 4 * i / size % size, column = 4 * i % size;
-      system[(first + row) * SYSTEM_STRIDE + (first + size + column) / 4] =
-          row_product(first + size + row, first, first, first + column, column / TILE * TILE, size);
+      const uint first = i / (across * across) * 2 * size, row = i / across % across * 4, column = i % across * 4;
+      set_block(first + row, first + size + column,
+                block_product(first + size + row, first, first, first + column, column / TILE * TILE, size));
     }
     barrier();
     for (uint i = thread; i < entries; i += gl_WorkGroupSize.x) {
-      const uint first = 4 * i / (size * size) * 2 * size, row = 4 * i / size % size, column = 4 * i % size;
-      system[(first + size + row) * SYSTEM_STRIDE + (first + column) / 4] =
-          -row_product(first + size + row, first + size, first, first + size + column, 0, (row / TILE + 1) * TILE);
+      const uint first = i / (across * across) * 2 * size, row = i / across % across * 4, column = i % across * 4;
+      set_block(first + size + row, first + column,
+                -block_product(first + size + row, first + size, first, first + size + column, 0,
+                               (row / TILE + 1) * TILE));
     }
     barrier();
   }
 
-  for (uint i = thread; i < CHUNK * CHUNK / PACK; i += gl_WorkGroupSize.x) {
-    const uint row = i / (CHUNK / PACK), pack = i % (CHUNK / PACK);
+  for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
+    const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
     if (pack * PACK / TILE <= row / TILE)
-      inverse.data[part * CHUNK * CHUNK / PACK + tiled(row, pack * PACK, CHUNK)] =
-          narrow(VALUES_FROM(system, row * SYSTEM_STRIDE + pack * PACK / 4));
+      inverse.data[part * CHUNK * CHUNK_PACKS + i] = narrow(VALUES_FROM(system, row * SYSTEM_STRIDE + pack * PACK / 4));
   }
 }

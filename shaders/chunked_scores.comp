@@ -4,22 +4,29 @@
 // i it splits into two factors that are both <= 1: (q_i e^{γ_i - γ_π}) . (k_j e^{γ_π - γ_j}). The pairs whose pivot is the
 // end of the first half of a span of 2 h tokens are those of the span's second half with its first: one tile of rows, the
 // first halves scaled k and the second halves scaled q, multiplied with itself, has them all. h = C / 2, .., 2, 1 covers
-// every pair i > j, and i = j has no decay.
+// every pair i > j, and i = j has no decay. Q ∘ e^γ and K ∘ e^{γ_C - γ} are left for the kernels that follow.
 //
-// Shared memory, Cell: keys and queries [C][K / PACK + 1] where matrices are cooperative; gla instead mixed
-// [C][K / PACK + 1]; float gates.
+// Shared memory, Cell: result [C][C / PACK + 1]; keys and queries [C][K / PACK + 1] where matrices are cooperative; gla instead mixed
+// [C][K / PACK + 1] and own, a float an invocation; float gates.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "chunked.glsl"
 #include "chunked_keys.glsl"
 
-layout(binding = 5) writeonly buffer ScoresBuffer { Pack data[]; } scores;  // [parts, C, C] in tiles, those with j <= i
+layout(binding = 5) writeonly buffer ScoresBuffer { Pack data[]; } scores;  // [parts, C, C], in 16 x 16 tiles with j <= i
+
+#if RULE == GLA
+layout(binding = 6) writeonly buffer DecayedQBuffer { Pack data[]; } decayed_q;  // [parts, C, K]: Q ∘ e^γ
+layout(binding = 7) writeonly buffer DecayedKBuffer { Pack data[]; } decayed_k;  // [parts, C, K]: K ∘ e^{γ_C - γ}
+#endif
 
 const uint ROW_TILES = CHUNK / TILE;
 
+shared Cell result[CHUNK * CHUNK_STRIDE];
 #if RULE == GLA
 shared Cell mixed[CHUNK * KEY_STRIDE];
-shared float own[CHUNK];  // q_i . k_i
+const uint SHARERS = TEAMS * TEAM_SIZE / CHUNK;  // invocations that share a row
+shared float own[CHUNK * SHARERS];               // parts of q_i . k_i
 #else
 #if COOPERATIVE
 shared Cell keys[CHUNK * KEY_STRIDE];
@@ -69,18 +76,25 @@ void main() {
   const Chunk chunk = chunk_in(gl_WorkGroupID.x);
   if (chunk.tokens == 0) return;
   const uint part = part_of(chunk, head, subhead);
-  const uint scores_at = part * CHUNK * CHUNK / PACK;
   const Rows rows = qk_rows(chunk, head, subhead);
   find_positions();
 
 #if RULE == GLA
-  for (uint i = thread; i < CHUNK; i += gl_WorkGroupSize.x) {
+  if (thread < CHUNK * SHARERS) {
+    const uint row = thread / SHARERS;
     float sum = 0;
-    for (uint pack = 0; pack < steps(i < chunk.tokens ? KEY_PACKS : 0); ++pack) {
-      const uint at = rows.first + i * rows.stride + pack;
-      sum += dot_of(widen(q.data[at]), widen(k.data[at]));
+    for (uint pack = thread % SHARERS; pack < KEY_PACKS; pack += SHARERS) {
+      const uint at = rows.first + row * rows.stride + pack, to = part_rows(part).first + row * KEY_PACKS + pack;
+      if (row < rows.count) {
+        const Values query = widen(q.data[at]), key = widen(k.data[at]), here = gamma_at(part, row, pack);
+        sum += dot_of(query, key);
+        decayed_q.data[to] = narrow(product(query, exponentials(here)));
+        decayed_k.data[to] = narrow(product(key, exponentials(difference(gamma_at(part, CHUNK - 1, pack), here))));
+      } else {
+        decayed_q.data[to] = decayed_k.data[to] = Pack(0);
+      }
     }
-    own[i] = sum;
+    own[thread] = sum;
   }
   Sum diagonal = EMPTY;  // this team's tile on the diagonal
   for (uint half_span = CHUNK / 2; half_span > 0; half_span /= 2) {
@@ -92,7 +106,7 @@ void main() {
         const uint row = (tile / (blocks * blocks) * 2 * blocks + blocks + tile / blocks % blocks) * TILE;
         const uint from = (tile / (blocks * blocks) * 2 * blocks + tile % blocks) * TILE;
         const Sum products = mixed_product(row, from);
-        STORE_PACKS(products, scores.data, scores_at + tiled(row, from, CHUNK), LINE);
+        STORE_CELLS(products, result, row * CHUNK_STRIDE + from / PACK, CHUNK_STRIDE);
       }
     } else if (team < ROW_TILES) {
       const Sum products = mixed_product(team * TILE, team * TILE);
@@ -104,9 +118,11 @@ void main() {
     barrier();
   }
   if (team < ROW_TILES) {
-    for (uint e = 0; e < ELEMENTS; ++e)
-      if (row_of(e) == column_of(e)) VALUE(diagonal, e) = own[team * TILE + row_of(e)];
-    STORE_PACKS(diagonal, scores.data, scores_at + tiled(team * TILE, team * TILE, CHUNK), LINE);
+    for (uint e = 0; e < ELEMENTS; ++e) {
+      if (row_of(e) != column_of(e)) continue;
+      for (uint i = 0; i < SHARERS; ++i) VALUE(diagonal, e) += own[(team * TILE + row_of(e)) * SHARERS + i];
+    }
+    STORE_CELLS(diagonal, result, team * TILE * CHUNK_STRIDE + team * TILE / PACK, CHUNK_STRIDE);
   }
 #else
   STAGE_ROWS(queries, q, rows)
@@ -134,7 +150,13 @@ void main() {
       VALUE(products, e) *= j <= i ? exp(gammas[i] - gammas[j]) : 0;
 #endif
     }
-    STORE_PACKS(products, scores.data, scores_at + tiled(row, from, CHUNK), LINE);
+    STORE_CELLS(products, result, row * CHUNK_STRIDE + from / PACK, CHUNK_STRIDE);
   }
 #endif
+  barrier();
+  for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
+    const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
+    if (pack * PACK / TILE <= row / TILE)
+      scores.data[part * CHUNK * CHUNK_PACKS + i] = pack_of(result[row * CHUNK_STRIDE + pack]);
+  }
 }

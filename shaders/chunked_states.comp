@@ -4,9 +4,9 @@
 //   S <- e^{γ_C} S + K^T (e^{γ_C - γ} ∘ U);  gla  S <- diag(e^{γ_C}) S + (K ∘ e^{γ_C - γ})^T U
 // all of it transposed, so that each product's operands lie along the depth as the product before left them.
 //
-// Shared memory, Cell: keys [C][K / PACK + 1] (gla, and where matrices are cooperative); values, a block of
-// [16][16 / PACK + 1] a tile: V, and in the same places what replaces it, transposed; gated_delta second, the larger of
-// [VALUE_TILE][K / PACK + 1], the state as an operand, and as many blocks again, U^T; float gates.
+// Shared memory, Cell: keys [C][K / PACK + 1] where matrices are cooperative; values, a block of [16][16 / PACK + 1] a
+// tile: V, and in the same places what replaces it, transposed; second, the largest of S^T [VALUE_TILE][K / PACK + 1], as
+// many blocks again, and where matrices are cooperative and for gated_delta A [C][C / PACK + 1]; float gates.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "chunked.glsl"
@@ -15,12 +15,18 @@
 layout(constant_id = 4) const uint VALUE_TILE = 16;
 
 layout(binding = 5) readonly buffer BetaBuffer { float data[]; } beta;       // [B, T, H, E]
-layout(binding = 6) readonly buffer InverseBuffer { Pack data[]; } inverse;  // [parts, C, C] in tiles: A
+layout(binding = 6) readonly buffer InverseBuffer { Pack data[]; } inverse;  // [parts, C, C]: A
 layout(binding = 7) readonly buffer H0Buffer { vec4 data[]; } h0;            // [N, H, E, K, V]
 layout(binding = 8) buffer HtBuffer { vec4 data[]; } ht;                     // [N, H, E, K, V]
-layout(binding = 9) writeonly buffer StatesBuffer { Pack data[]; } states;   // [parts, V, K] in tiles: S^T
-// In tiles: gated_delta [parts, V, C]; else one for all subheads, [slots, H, V, C]: U^T
+layout(binding = 9) writeonly buffer StatesBuffer { Pack data[]; } states;   // [parts, V, K]: S^T
+// gated_delta [parts, V, C]; else one for all subheads, [slots, H, V, C]: U^T
 layout(binding = 10) writeonly buffer CorrectedBuffer { Pack data[]; } corrected;
+#if RULE == GLA
+layout(binding = 11) readonly buffer DecayedKBuffer { Pack data[]; } decayed_k;  // [parts, C, K]: K ∘ e^{γ_C - γ}
+#define KEYS decayed_k
+#else
+#define KEYS k
+#endif
 
 const uint VALUE_PACKS = VALUE_TILE / PACK;
 const uint COLUMN_TILES = VALUE_TILE / TILE;
@@ -31,20 +37,23 @@ const uint BLOCK_LINE = LINE + 1;  // rows begin in different banks
 const uint BLOCK_CELLS = TILE * BLOCK_LINE;
 const uint STATE_TILES = (KEY_TILES * COLUMN_TILES + TEAMS - 1) / TEAMS;  // of a team, at most
 const uint VALUE_TILES = (BLOCKS + TEAMS - 1) / TEAMS;
+#if RULE == GATED_DELTA && COOPERATIVE
+const uint INVERSE_CELLS = CHUNK * CHUNK_STRIDE;
+#else
+const uint INVERSE_CELLS = 0;
+#endif
+const uint BLOCKS_CELLS = BLOCKS * BLOCK_CELLS > INVERSE_CELLS ? BLOCKS * BLOCK_CELLS : INVERSE_CELLS;
 
-#if COOPERATIVE || RULE == GLA
+#if COOPERATIVE
 shared Cell keys[CHUNK * KEY_STRIDE];
 #else
-#define keys k.data
+#define keys KEYS.data
 #endif
 shared Cell values[BLOCKS * BLOCK_CELLS];
+shared Cell second[VALUE_TILE * KEY_STRIDE > BLOCKS_CELLS ? VALUE_TILE * KEY_STRIDE : BLOCKS_CELLS];
 #if RULE == GATED_DELTA
-shared Cell second[VALUE_TILE * KEY_STRIDE > BLOCKS * BLOCK_CELLS ? VALUE_TILE * KEY_STRIDE : BLOCKS * BLOCK_CELLS];
 shared float gammas[CHUNK];
 shared float betas[CHUNK];
-#define OPERAND second
-#else
-#define OPERAND values
 #endif
 #if RULE == GLA
 shared float whole[KEY_DIM];  // e^{γ_C}
@@ -52,6 +61,14 @@ shared float whole[KEY_DIM];  // e^{γ_C}
 
 // Where the block of these columns and tokens has this column (or where V is not yet replaced, token).
 uint block_at(uint column, uint token) { return (column / TILE * ROW_TILES + token / TILE) * BLOCK_CELLS + token % TILE / PACK; }
+
+Rows key_rows(Chunk chunk, uint head, uint subhead) {
+#if RULE == GLA
+  return part_rows(part_of(chunk, head, subhead));
+#else
+  return qk_rows(chunk, head, subhead);
+#endif
+}
 
 void main() {
   const uint thread = thread_index(), team = team_index();
@@ -93,49 +110,45 @@ void main() {
   for (; index < end; ++index) {
     const Chunk chunk = chunk_of(sequence, index);
     const uint part = part_of(chunk, head, subhead);
-    const Rows rows = qk_rows(chunk, head, subhead);
+    const Rows rows = key_rows(chunk, head, subhead);
 #if RULE == SSD || RULE == GATED_DELTA
     const float last = gamma.data[part * CHUNK + CHUNK - 1];
 #endif
 
     barrier();
-#if RULE == GLA
-    for (uint i = thread; i < CHUNK * KEY_PACKS; i += gl_WorkGroupSize.x) {
-      const uint row = i / KEY_PACKS, pack = i % KEY_PACKS;
-      const Values to_end = exponentials(difference(gamma_at(part, CHUNK - 1, pack), gamma_at(part, row, pack)));
-      keys[row * KEY_STRIDE + pack] =
-          row < rows.count ? cell(product(widen(k.data[rows.first + row * rows.stride + pack]), to_end)) : Cell(0);
-    }
-    for (uint i = thread; i < KEY_DIM; i += gl_WorkGroupSize.x)
-      whole[i] = exp(gamma.data[((part * CHUNK + CHUNK - 1) * KEY_DIM + i) / 4][i % 4]);
-#else
-    STAGE_ROWS(keys, k, rows)
-#endif
-    for (uint i = thread; i < CHUNK * VALUE_PACKS; i += gl_WorkGroupSize.x) {
+    STAGE_ROWS(keys, KEYS, rows)
+    for (uint i = thread; i < CHUNK * VALUE_PACKS; i += THREADS) {
       const uint row = i / VALUE_PACKS, pack = i % VALUE_PACKS;
       const uint from = ((chunk.begin + row) * heads + head) * value_packs + first_column / PACK + pack;
       values[(pack / LINE * ROW_TILES + row / TILE) * BLOCK_CELLS + row % TILE * BLOCK_LINE + pack % LINE] =
           row < chunk.tokens ? cell(v.data[from]) : Cell(0);
     }
-#if RULE == GATED_DELTA
-    for (uint i = thread; i < CHUNK; i += gl_WorkGroupSize.x) {
+#if RULE == GLA
+    for (uint i = thread; i < KEY_DIM; i += THREADS)
+      whole[i] = exp(gamma.data[((part * CHUNK + CHUNK - 1) * KEY_DIM + i) / 4][i % 4]);
+#elif RULE == GATED_DELTA
+    for (uint i = thread; i < CHUNK; i += THREADS) {
       gammas[i] = gamma.data[part * CHUNK + i];
       betas[i] = i < chunk.tokens ? beta.data[gate_row(chunk.begin + i, head, subhead)] : 0;
     }
 #endif
     for (uint n = 0; n < STATE_TILES; ++n) {
       const uint tile = team + n * TEAMS;
-      const uint channel = tile % KEY_TILES * TILE, column = tile / KEY_TILES * TILE;
-      if (tile < KEY_TILES * COLUMN_TILES) {
-        STORE_PACKS(s[n], states.data, part * KEY_PACKS * value_dim + tiled(first_column + column, channel, KEY_DIM), LINE);
-#if RULE == GATED_DELTA
-        STORE_CELLS(s[n], second, column * KEY_STRIDE + channel / PACK, KEY_STRIDE);
-#endif
-      }
+      if (tile < KEY_TILES * COLUMN_TILES)
+        STORE_CELLS(s[n], second, tile / KEY_TILES * TILE * KEY_STRIDE + tile % KEY_TILES * LINE, KEY_STRIDE);
     }
     barrier();
 
-    // What the keys write, transposed, each tile in the place of its V.
+    for (uint i = thread; i < VALUE_TILE * KEY_PACKS; i += THREADS)
+      states.data[(part * value_dim + first_column) * KEY_PACKS + i] =
+          pack_of(second[i / KEY_PACKS * KEY_STRIDE + i % KEY_PACKS]);
+#if RULE == GATED_DELTA && COOPERATIVE
+    Pack inverses[FETCHES(CHUNK, CHUNK_PACKS)];
+    FETCH(inverses, CHUNK, CHUNK_PACKS,
+          pack * PACK / TILE <= row / TILE ? inverse.data[(part * CHUNK + row) * CHUNK_PACKS + pack] : Pack(0))
+#endif
+
+    // What the keys write, transposed.
     Sum written[VALUE_TILES];
     for (uint n = 0; n < VALUE_TILES; ++n) {
       const uint tile = team + n * TEAMS;
@@ -155,40 +168,66 @@ void main() {
         const uint i = token + column_of(e);
         VALUE(written[n], e) = betas[i] * (VALUE(written[n], e) - exp(gammas[i]) * VALUE(recalled, e));
       }
-#else
-      if (subhead == 0)
-        STORE_PACKS(written[n], corrected.data,
-                    (chunk.slot * heads + head) * CHUNK * value_packs + tiled(first_column + column, token, CHUNK), LINE);
-#if RULE == SSD
-      for (uint e = 0; e < ELEMENTS; ++e)
-        VALUE(written[n], e) *= exp(last - gamma.data[part * CHUNK + token + column_of(e)]);
 #endif
-#endif
-    }
-    barrier();
-    for (uint n = 0; n < VALUE_TILES; ++n) {
-      const uint tile = team + n * TEAMS;
-      if (tile < BLOCKS) STORE_CELLS(written[n], values, tile * BLOCK_CELLS, BLOCK_LINE);
     }
     barrier();
 
 #if RULE == GATED_DELTA
-    for (uint tile = team; tile < BLOCKS; tile += TEAMS) {
+    for (uint n = 0; n < VALUE_TILES; ++n) {
+      const uint tile = team + n * TEAMS;
+      if (tile < BLOCKS) STORE_CELLS(written[n], values, tile * BLOCK_CELLS, BLOCK_LINE);
+    }
+#if COOPERATIVE
+    PLACE(second, CHUNK_STRIDE, CHUNK, CHUNK_PACKS, inverses)
+#define INVERSE_RIGHT(right, row, token) \
+  LOAD_RIGHT_TRANSPOSED(right, second, (row) * CHUNK_STRIDE + (token) / PACK, CHUNK_STRIDE)
+#else
+#define INVERSE_RIGHT(right, row, token) \
+  LOAD_RIGHT_TRANSPOSED(right, inverse.data, (part * CHUNK + (row)) * CHUNK_PACKS + (token) / PACK, CHUNK_PACKS)
+#endif
+    barrier();
+    for (uint n = 0; n < VALUE_TILES; ++n) {
+      const uint tile = team + n * TEAMS;
       const uint column = tile / ROW_TILES * TILE, row = tile % ROW_TILES * TILE;
-      Sum u = EMPTY;
+      if (tile >= BLOCKS) continue;
+      written[n] = EMPTY;
       for (uint token = 0; token < row + TILE; token += DEPTH) {
         Left left;
         Right right;
         LOAD_LEFT(left, values, block_at(column, token), BLOCK_LINE);
-        LOAD_RIGHT_TRANSPOSED(right, inverse.data, part * CHUNK * CHUNK / PACK + tiled(row, token, CHUNK), LINE);
-        MULTIPLY_ADD(u, left, right);
+        INVERSE_RIGHT(right, row, token);
+        MULTIPLY_ADD(written[n], left, right);
       }
-      STORE_PACKS(u, corrected.data, part * CHUNK * value_packs + tiled(first_column + column, row, CHUNK), LINE);
-      for (uint e = 0; e < ELEMENTS; ++e) VALUE(u, e) *= exp(last - gammas[row + column_of(e)]);
-      STORE_CELLS(u, second, tile * BLOCK_CELLS, BLOCK_LINE);
     }
     barrier();
 #endif
+
+    // U^T as it is for the kernel that makes o, and decayed to the chunk's end for the state.
+    for (uint n = 0; n < VALUE_TILES; ++n) {
+      const uint tile = team + n * TEAMS;
+      if (tile >= BLOCKS) continue;
+      STORE_CELLS(written[n], second, tile * BLOCK_CELLS, BLOCK_LINE);
+#if RULE == SSD || RULE == GATED_DELTA
+      for (uint e = 0; e < ELEMENTS; ++e) {
+        const uint i = tile % ROW_TILES * TILE + column_of(e);
+        VALUE(written[n], e) *= exp(last - gamma.data[part * CHUNK + i]);
+      }
+#endif
+      STORE_CELLS(written[n], values, tile * BLOCK_CELLS, BLOCK_LINE);
+    }
+    barrier();
+
+#if RULE == GATED_DELTA
+    const uint corrected_part = part;
+#else
+    const uint corrected_part = chunk.slot * heads + head;
+    if (subhead == 0)
+#endif
+    for (uint i = thread; i < VALUE_TILE * CHUNK_PACKS; i += THREADS) {
+      const uint column = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
+      corrected.data[(corrected_part * value_dim + first_column) * CHUNK_PACKS + i] =
+          pack_of(second[block_at(column, pack * PACK) + column % TILE * BLOCK_LINE]);
+    }
 
     for (uint n = 0; n < STATE_TILES; ++n) {
 #if RULE == GLA
@@ -204,15 +243,9 @@ void main() {
         const uint tile = team + n * TEAMS;
         const uint channel = tile % KEY_TILES * TILE, column = tile / KEY_TILES * TILE;
         if (tile >= KEY_TILES * COLUMN_TILES) continue;
-        if (n == 0 || TEAMS % KEY_TILES != 0) {
-#if RULE == GLA
-          LOAD_RIGHT(right, keys, token * KEY_STRIDE + channel / PACK, KEY_STRIDE);
-#else
-          ROWS_RIGHT(right, keys, rows, token, channel);
-#endif
-        }
+        if (n == 0 || TEAMS % KEY_TILES != 0) ROWS_RIGHT(right, keys, rows, token, channel);
         Left left;
-        LOAD_LEFT(left, OPERAND, block_at(column, token), BLOCK_LINE);
+        LOAD_LEFT(left, values, block_at(column, token), BLOCK_LINE);
         MULTIPLY_ADD(s[n], left, right);
       }
     }

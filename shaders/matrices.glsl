@@ -19,6 +19,7 @@ const uint TILE = 16;
 
 const uint PACK = 8;
 const uint DEPTH = 16;  // of one MULTIPLY_ADD
+const uint TEAM_SIZE = 32;
 #define Pack uvec4
 #define Cell uvec4
 struct Values {
@@ -28,6 +29,7 @@ Values widen(Pack x) { return Values(widen(x.xy), widen(x.zw)); }
 Pack narrow(Values x) { return uvec4(narrow(x.low), narrow(x.high)); }
 Cell cell(Values x) { return narrow(x); }
 Cell cell(Pack x) { return x; }
+Pack pack_of(Cell x) { return x; }
 Values scaled(Values x, float factor) { return Values(x.low * factor, x.high * factor); }
 Values product(Values x, Values y) { return Values(x.low * y.low, x.high * y.high); }
 Values difference(Values x, Values y) { return Values(x.low - y.low, x.high - y.high); }
@@ -39,8 +41,6 @@ float dot_of(Values x, Values y) { return dot(x.low, y.low) + dot(x.high, y.high
 #define Narrowed coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>
 #define Left coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA>
 #define Right coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB>
-const uint LINE = 2;  // packs in a row of a tile
-
 // Drivers may truncate in a conversion to bfloat16: it is given values that need no rounding.
 Narrowed narrow(Sum x) {
   if (BFLOAT16)
@@ -65,23 +65,8 @@ Narrowed narrow(Sum x) {
     coopMatLoad(narrowed, memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor); \
     sum = Sum(narrowed);                                                              \
   }
-#define STORE_PACKS(sum, memory, at, stride) \
+#define STORE_CELLS(sum, memory, at, stride) \
   coopMatStore(narrow(sum), memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
-#define STORE_CELLS STORE_PACKS
-// The first `count` rows only; `staging` is shared memory for it, STAGING packs of Cell.
-const uint STAGING = TEAMS * TILE * LINE;
-#define STORE_ROWS(sum, memory, at, stride, count, staging)                                                       \
-  if ((count) >= TILE) {                                                                                          \
-    STORE_PACKS(sum, memory, at, stride);                                                                         \
-  } else {                                                                                                        \
-    STORE_CELLS(sum, staging, gl_SubgroupID * TILE * LINE, LINE);                                                 \
-    subgroupMemoryBarrierShared();                                                                                \
-    subgroupBarrier();                                                                                            \
-    for (uint i_ = gl_SubgroupInvocationID; i_ < (count) * LINE; i_ += gl_SubgroupSize)                           \
-      memory[(at) + i_ / LINE * (stride) + i_ % LINE] = staging[gl_SubgroupID * TILE * LINE + i_];                \
-    subgroupMemoryBarrierShared();                                                                                \
-    subgroupBarrier();                                                                                            \
-  }
 
 // Which elements an invocation holds is the driver's secret. A matrix of the positions tells it.
 shared vec4 position_table[64];
@@ -105,6 +90,7 @@ uint team_index() { return gl_SubgroupID; }
 
 const uint PACK = 4;
 const uint DEPTH = 4;
+const uint TEAM_SIZE = 16;
 #define Pack Quad
 #define Cell vec4
 #define Values vec4
@@ -115,6 +101,7 @@ Cell cell(Values x) { return x; }
 #if STORAGE_BITS == 16
 Cell cell(Pack x) { return widen(x); }
 #endif
+Pack pack_of(Cell x) { return narrow(x); }
 Values scaled(Values x, float factor) { return x * factor; }
 Values product(Values x, Values y) { return x * y; }
 Values difference(Values x, Values y) { return x - y; }
@@ -125,7 +112,6 @@ float dot_of(Values x, Values y) { return dot(x, y); }
 #define Sum mat4    // [i]: row i of the invocation's four
 #define Left mat4   // [i]: row i, four of the depth
 #define Right mat4  // [i]: four columns, i of the depth
-const uint LINE = 4;
 
 uint thread_index() { return gl_LocalInvocationIndex; }
 uint team_index() { return gl_LocalInvocationIndex / 16; }
@@ -149,14 +135,6 @@ uint column4() { return gl_LocalInvocationIndex % 4; }       // which four colum
 #define STORE_FLOATS STORE_CELLS
 #define STORE_FLOATS_TRANSPOSED(sum, memory, at, stride) \
   for (uint i_ = 0; i_ < 4; ++i_) memory[(at) + (4 * column4() + i_) * (stride) + row4()] = transpose(sum)[i_]
-#define STORE_PACKS(sum, memory, at, stride) \
-  for (uint i_ = 0; i_ < 4; ++i_) memory[(at) + (4 * row4() + i_) * (stride) + column4()] = narrow(sum[i_])
-
-const uint STAGING = 0;
-#define STORE_ROWS(sum, memory, at, stride, count, staging) \
-  for (uint i_ = 0; i_ < 4; ++i_)                           \
-    if (4 * row4() + i_ < (count)) memory[(at) + (4 * row4() + i_) * (stride) + column4()] = narrow(sum[i_])
-
 void find_positions() {}
 const uint ELEMENTS = 16;
 #define VALUE(sum, element) sum[(element) / 4][(element) % 4]
@@ -166,9 +144,27 @@ uint column_of(uint element) { return 4 * column4() + element % 4; }
 
 #endif
 
-// A matrix of `columns` columns in tiles, each a run of memory of its own: what the kernels leave for each other.
-// Such a tile is loaded without shared memory, each fetched sector used whole. Left operands are best in rows of the
-// depth, right operands in columns of it (LOAD_RIGHT_TRANSPOSED): matrix units take neighbours in depth together.
-uint tiled(uint row, uint column, uint columns) {
-  return (row / TILE * (columns / TILE) + column / TILE) * (TILE * LINE) + row % TILE * LINE + column % TILE / PACK;
-}
+const uint THREADS = TEAMS * TEAM_SIZE;
+const uint LINE = TILE / PACK;  // packs in a row of a tile
+
+// A matrix of [rows][packs] between memory and a tile in shared memory. Cooperative matrices are loaded and stored there
+// alone: on buffers the drivers do it element by element. `source` is a Pack, or a Cell, of `row` and `pack`; FETCH and
+// PLACE are the two halves of STAGE, with something else between them.
+#define FETCHES(rows, packs) (((rows) * (packs) + THREADS - 1) / THREADS)
+#define FETCH(fetched, rows, packs, source)                        \
+  for (uint n_ = 0; n_ < FETCHES(rows, packs); ++n_) {             \
+    const uint row = (thread_index() + n_ * THREADS) / (packs);    \
+    const uint pack = (thread_index() + n_ * THREADS) % (packs);   \
+    if (row < (rows)) fetched[n_] = source;                        \
+  }
+#define PLACE(tile, stride, rows, packs, fetched)                          \
+  for (uint n_ = 0; n_ < FETCHES(rows, packs); ++n_) {                     \
+    const uint row = (thread_index() + n_ * THREADS) / (packs);            \
+    const uint pack = (thread_index() + n_ * THREADS) % (packs);           \
+    if (row < (rows)) tile[row * (stride) + pack] = cell(fetched[n_]);     \
+  }
+#define STAGE(tile, stride, rows, packs, source)                       \
+  for (uint i_ = thread_index(); i_ < (rows) * (packs); i_ += THREADS) { \
+    const uint row = i_ / (packs), pack = i_ % (packs);                \
+    tile[row * (stride) + pack] = cell(source);                        \
+  }

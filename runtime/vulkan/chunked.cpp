@@ -24,8 +24,8 @@ std::int64_t ceil_div(std::int64_t x, std::int64_t by) {
 
 /// What a problem leaves between its kernels, bytes a slot (chunked.glsl).
 struct SlotBytes {
-  std::size_t gamma = 0, scores = 0, inverse = 0, states = 0, corrected = 0;
-  std::size_t largest() const { return std::max({gamma, scores, inverse, states, corrected}); }
+  std::size_t gamma = 0, decayed = 0, scores = 0, inverse = 0, states = 0, corrected = 0;
+  std::size_t largest() const { return std::max({gamma, decayed, scores, inverse, states, corrected}); }
 };
 
 SlotBytes slot_bytes(const Problem& p, const Tiles& tiles) {
@@ -34,6 +34,7 @@ SlotBytes slot_bytes(const Problem& p, const Tiles& tiles) {
   const auto key_dim = static_cast<std::size_t>(p.key_dim), value_dim = static_cast<std::size_t>(p.value_dim);
   SlotBytes bytes;
   if (has_gate(p.rule)) bytes.gamma = parts * chunk * 4 * (gate_per_channel(p.rule) ? key_dim : 1);
+  if (gate_per_channel(p.rule)) bytes.decayed = parts * chunk * key_dim * element;
   bytes.scores = parts * chunk * chunk * element;
   if (has_beta(p.rule)) bytes.inverse = bytes.scores;
   bytes.states = parts * key_dim * value_dim * element;
@@ -97,10 +98,9 @@ Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& dev
   const SlotBytes bytes = slot_bytes(p, tiles);
   const auto count = static_cast<std::size_t>(step);
   Dispatches out;
-  out.scratch = {{"gamma", bytes.gamma * count},
-                 {"scores", bytes.scores * count},
-                 {"inverse", bytes.inverse * count},
-                 {"states", bytes.states * count},
+  out.scratch = {{"gamma", bytes.gamma * count},        {"decayed_q", bytes.decayed * count},
+                 {"decayed_k", bytes.decayed * count},  {"scores", bytes.scores * count},
+                 {"inverse", bytes.inverse * count},    {"states", bytes.states * count},
                  {"corrected", bytes.corrected * count}};
 
   for (std::int64_t begin = 0; begin < slots; begin += step) {
@@ -133,7 +133,7 @@ Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& dev
     const std::uint32_t here = word(end - begin), parts = word(p.heads * p.expansion);
     const std::uint32_t value_dim = word(p.value_dim);
     if (has_gate(p.rule)) {
-      const std::int64_t gates = parts * (gate_per_channel(p.rule) ? p.key_dim : 1);
+      const std::int64_t gates = parts * (gate_per_channel(p.rule) ? p.key_dim / 4 : 1);
       Dispatch& gates_of_slots = add("gates", {word(ceil_div(gates, tiles.workgroup_size)), here, 1}, 0);
       // It makes no products: one module for both kinds.
       gates_of_slots.pipeline.module = module_name("chunked_gates", p);
