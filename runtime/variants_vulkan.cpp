@@ -133,8 +133,7 @@ Geometry chunked_geometry(const Problem& problem, const DeviceLimits& limits) {
   g.workgroups = {static_cast<std::uint32_t>(problem.value_dim) / tiles.states_tile,
                   static_cast<std::uint32_t>(problem.heads * problem.expansion),
                   static_cast<std::uint32_t>(problem.sequences)};
-  g.tile_bytes =
-      std::max({has_beta(problem.rule) ? tiles.prepare_bytes : 0, tiles.states_bytes, tiles.outputs_bytes});
+  g.tile_bytes = vulkan_chunked::largest_bytes(problem, tiles);
   return g;
 }
 

@@ -42,7 +42,8 @@ shared float gammas[CHUNK];
 
 #if RULE == GLA
 void stage_mixed(Rows rows, uint part, uint half_span) {
-  for (uint i = thread_index(); i < CHUNK * KEY_PACKS; i += gl_WorkGroupSize.x) {
+  // Unrolled, it takes the registers of a second workgroup.
+  [[dont_unroll]] for (uint i = thread_index(); i < CHUNK * KEY_PACKS; i += gl_WorkGroupSize.x) {
     const uint row = i / KEY_PACKS, pack = i % KEY_PACKS;
     const uint at = rows.first + row * rows.stride + pack;
     const uint pivot = row / (2 * half_span) * 2 * half_span + half_span - 1;
@@ -83,7 +84,7 @@ void main() {
   if (thread < CHUNK * SHARERS) {
     const uint row = thread / SHARERS;
     float sum = 0;
-    for (uint pack = thread % SHARERS; pack < KEY_PACKS; pack += SHARERS) {
+    [[dont_unroll]] for (uint pack = thread % SHARERS; pack < KEY_PACKS; pack += SHARERS) {
       const uint at = rows.first + row * rows.stride + pack, to = part_rows(part).first + row * KEY_PACKS + pack;
       if (row < rows.count) {
         const Values query = widen(q.data[at]), key = widen(k.data[at]), here = gamma_at(part, row, pack);

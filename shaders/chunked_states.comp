@@ -5,8 +5,9 @@
 // all of it transposed, so that each product's operands lie along the depth as the product before left them.
 //
 // Shared memory, Cell: keys [C][K / PACK + 1] where matrices are cooperative; values, a block of [16][16 / PACK + 1] a
-// tile: V, and in the same places what replaces it, transposed; second, the largest of S^T [VALUE_TILE][K / PACK + 1], as
-// many blocks again, and where matrices are cooperative and for gated_delta A [C][C / PACK + 1]; float gates.
+// tile: V, and in the same places what replaces it, transposed; second, the larger of S^T [VALUE_TILE][K / PACK + 1] and as
+// many blocks again; where matrices are cooperative and for gated_delta triangle [C][C / PACK + 1]: A. float: ssd and
+// gated_delta to_end [C], gated_delta betas and recalls [C], gla whole [K].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "chunked.glsl"
@@ -37,12 +38,6 @@ const uint BLOCK_LINE = LINE + 1;  // rows begin in different banks
 const uint BLOCK_CELLS = TILE * BLOCK_LINE;
 const uint STATE_TILES = (KEY_TILES * COLUMN_TILES + TEAMS - 1) / TEAMS;  // of a team, at most
 const uint VALUE_TILES = (BLOCKS + TEAMS - 1) / TEAMS;
-#if RULE == GATED_DELTA && COOPERATIVE
-const uint INVERSE_CELLS = CHUNK * CHUNK_STRIDE;
-#else
-const uint INVERSE_CELLS = 0;
-#endif
-const uint BLOCKS_CELLS = BLOCKS * BLOCK_CELLS > INVERSE_CELLS ? BLOCKS * BLOCK_CELLS : INVERSE_CELLS;
 
 #if COOPERATIVE
 shared Cell keys[CHUNK * KEY_STRIDE];
@@ -50,13 +45,18 @@ shared Cell keys[CHUNK * KEY_STRIDE];
 #define keys KEYS.data
 #endif
 shared Cell values[BLOCKS * BLOCK_CELLS];
-shared Cell second[VALUE_TILE * KEY_STRIDE > BLOCKS_CELLS ? VALUE_TILE * KEY_STRIDE : BLOCKS_CELLS];
-#if RULE == GATED_DELTA
-shared float gammas[CHUNK];
-shared float betas[CHUNK];
+shared Cell second[VALUE_TILE * KEY_STRIDE > BLOCKS * BLOCK_CELLS ? VALUE_TILE * KEY_STRIDE : BLOCKS * BLOCK_CELLS];
+#if RULE == SSD || RULE == GATED_DELTA
+shared vec4 to_end[CHUNK / 4];  // e^{γ_C - γ}
 #endif
-#if RULE == GLA
-shared float whole[KEY_DIM];  // e^{γ_C}
+#if RULE == GATED_DELTA
+shared vec4 betas[CHUNK / 4];
+shared vec4 recalls[CHUNK / 4];  // beta e^γ
+#if COOPERATIVE
+shared Cell triangle[CHUNK * CHUNK_STRIDE];
+#endif
+#elif RULE == GLA
+shared vec4 whole[KEY_DIM / 4];  // e^{γ_C}
 #endif
 
 // Where the block of these columns and tokens has this column (or where V is not yet replaced, token).
@@ -91,7 +91,6 @@ void main() {
     if (index >= end && !(chunks == 0 && first >= slot_begin && first < slot_end)) return;
   }
 
-  find_positions();
   const uint state = ((sequence * heads + head) * expansion + subhead) * KEY_DIM * value_dim;
   Sum s[STATE_TILES];  // of S^T: columns of V, channels
   for (uint n = 0; n < STATE_TILES; ++n) {
@@ -107,29 +106,70 @@ void main() {
     }
   }
 
-  for (; index < end; ++index) {
-    const Chunk chunk = chunk_of(sequence, index);
-    const uint part = part_of(chunk, head, subhead);
-    const Rows rows = key_rows(chunk, head, subhead);
+  Pack value_fetches[FETCHES(CHUNK, VALUE_PACKS)];
+#if COOPERATIVE
+  Pack key_fetches[FETCHES(CHUNK, KEY_PACKS)];
+#define FETCH_KEYS                                \
+  FETCH(key_fetches, CHUNK, KEY_PACKS,            \
+        row < rows.count ? KEYS.data[rows.first + row * rows.stride + pack] : Pack(0))
+#else
+#define FETCH_KEYS
+#endif
+#if COOPERATIVE && RULE == GATED_DELTA
+  Pack triangle_fetches[FETCHES(CHUNK, CHUNK_PACKS)];
+#define FETCH_TRIANGLE                                       \
+  FETCH(triangle_fetches, CHUNK, CHUNK_PACKS,                \
+        pack * PACK / TILE <= row / TILE ? inverse.data[(part * CHUNK + row) * CHUNK_PACKS + pack] : Pack(0))
+#else
+#define FETCH_TRIANGLE
+#endif
+  // The next chunk is under way while the state takes in this one.
+  Chunk chunk;
+  Rows rows;
+  uint part;
+#define FETCH_CHUNK                                                                                          \
+  {                                                                                                          \
+    chunk = chunk_of(sequence, index);                                                                       \
+    part = part_of(chunk, head, subhead);                                                                    \
+    rows = key_rows(chunk, head, subhead);                                                                   \
+    FETCH_KEYS                                                                                               \
+    FETCH_TRIANGLE                                                                                           \
+    FETCH(value_fetches, CHUNK, VALUE_PACKS,                                                                 \
+          row < chunk.tokens                                                                                 \
+              ? v.data[((chunk.begin + row) * heads + head) * value_packs + first_column / PACK + pack]      \
+              : Pack(0))                                                                                     \
+  }
+  if (index < end) FETCH_CHUNK
+
+  while (index < end) {
 #if RULE == SSD || RULE == GATED_DELTA
     const float last = gamma.data[part * CHUNK + CHUNK - 1];
 #endif
-
     barrier();
-    STAGE_ROWS(keys, KEYS, rows)
-    for (uint i = thread; i < CHUNK * VALUE_PACKS; i += THREADS) {
-      const uint row = i / VALUE_PACKS, pack = i % VALUE_PACKS;
-      const uint from = ((chunk.begin + row) * heads + head) * value_packs + first_column / PACK + pack;
-      values[(pack / LINE * ROW_TILES + row / TILE) * BLOCK_CELLS + row % TILE * BLOCK_LINE + pack % LINE] =
-          row < chunk.tokens ? cell(v.data[from]) : Cell(0);
+#if COOPERATIVE
+    PLACE(keys, KEY_STRIDE, CHUNK, KEY_PACKS, key_fetches)
+#if RULE == GATED_DELTA
+    PLACE(triangle, CHUNK_STRIDE, CHUNK, CHUNK_PACKS, triangle_fetches)
+#endif
+#endif
+    for (uint n = 0; n < FETCHES(CHUNK, VALUE_PACKS); ++n) {
+      const uint row = (thread + n * THREADS) / VALUE_PACKS, pack = (thread + n * THREADS) % VALUE_PACKS;
+      if (row < CHUNK)
+        values[(pack / LINE * ROW_TILES + row / TILE) * BLOCK_CELLS + row % TILE * BLOCK_LINE + pack % LINE] =
+            cell(value_fetches[n]);
     }
 #if RULE == GLA
-    for (uint i = thread; i < KEY_DIM; i += THREADS)
-      whole[i] = exp(gamma.data[((part * CHUNK + CHUNK - 1) * KEY_DIM + i) / 4][i % 4]);
-#elif RULE == GATED_DELTA
+    for (uint i = thread; i < KEY_DIM / 4; i += THREADS)
+      whole[i] = exp(gamma.data[(part * CHUNK + CHUNK - 1) * (KEY_DIM / 4) + i]);
+#elif RULE != LINEAR
     for (uint i = thread; i < CHUNK; i += THREADS) {
-      gammas[i] = gamma.data[part * CHUNK + i];
-      betas[i] = i < chunk.tokens ? beta.data[gate_row(chunk.begin + i, head, subhead)] : 0;
+      const float here = gamma.data[part * CHUNK + i];
+      to_end[i / 4][i % 4] = exp(last - here);
+#if RULE == GATED_DELTA
+      const float strength = i < chunk.tokens ? beta.data[gate_row(chunk.begin + i, head, subhead)] : 0;
+      betas[i / 4][i % 4] = strength;
+      recalls[i / 4][i % 4] = strength * exp(here);
+#endif
     }
 #endif
     for (uint n = 0; n < STATE_TILES; ++n) {
@@ -142,12 +182,6 @@ void main() {
     for (uint i = thread; i < VALUE_TILE * KEY_PACKS; i += THREADS)
       states.data[(part * value_dim + first_column) * KEY_PACKS + i] =
           pack_of(second[i / KEY_PACKS * KEY_STRIDE + i % KEY_PACKS]);
-#if RULE == GATED_DELTA && COOPERATIVE
-    Pack inverses[FETCHES(CHUNK, CHUNK_PACKS)];
-    FETCH(inverses, CHUNK, CHUNK_PACKS,
-          pack * PACK / TILE <= row / TILE ? inverse.data[(part * CHUNK + row) * CHUNK_PACKS + pack] : Pack(0))
-#endif
-
     // What the keys write, transposed.
     Sum written[VALUE_TILES];
     for (uint n = 0; n < VALUE_TILES; ++n) {
@@ -164,10 +198,10 @@ void main() {
         ROWS_RIGHT_TRANSPOSED(right, keys, rows, channel, token);
         MULTIPLY_ADD(recalled, left, right);
       }
-      for (uint e = 0; e < ELEMENTS; ++e) {
-        const uint i = token + column_of(e);
-        VALUE(written[n], e) = betas[i] * (VALUE(written[n], e) - exp(gammas[i]) * VALUE(recalled, e));
-      }
+      Sum beta_here, recall_here;
+      LOAD_FACTORS(beta_here, betas, token / 4);
+      LOAD_FACTORS(recall_here, recalls, token / 4);
+      written[n] = PRODUCT(beta_here, written[n]) - PRODUCT(recall_here, recalled);
 #endif
     }
     barrier();
@@ -178,9 +212,8 @@ void main() {
       if (tile < BLOCKS) STORE_CELLS(written[n], values, tile * BLOCK_CELLS, BLOCK_LINE);
     }
 #if COOPERATIVE
-    PLACE(second, CHUNK_STRIDE, CHUNK, CHUNK_PACKS, inverses)
 #define INVERSE_RIGHT(right, row, token) \
-  LOAD_RIGHT_TRANSPOSED(right, second, (row) * CHUNK_STRIDE + (token) / PACK, CHUNK_STRIDE)
+  LOAD_RIGHT_TRANSPOSED(right, triangle, (row) * CHUNK_STRIDE + (token) / PACK, CHUNK_STRIDE)
 #else
 #define INVERSE_RIGHT(right, row, token) \
   LOAD_RIGHT_TRANSPOSED(right, inverse.data, (part * CHUNK + (row)) * CHUNK_PACKS + (token) / PACK, CHUNK_PACKS)
@@ -208,10 +241,9 @@ void main() {
       if (tile >= BLOCKS) continue;
       STORE_CELLS(written[n], second, tile * BLOCK_CELLS, BLOCK_LINE);
 #if RULE == SSD || RULE == GATED_DELTA
-      for (uint e = 0; e < ELEMENTS; ++e) {
-        const uint i = tile % ROW_TILES * TILE + column_of(e);
-        VALUE(written[n], e) *= exp(last - gamma.data[part * CHUNK + i]);
-      }
+      Sum decay;
+      LOAD_FACTORS(decay, to_end, tile % ROW_TILES * TILE / 4);
+      written[n] = PRODUCT(written[n], decay);
 #endif
       STORE_CELLS(written[n], values, tile * BLOCK_CELLS, BLOCK_LINE);
     }
@@ -229,10 +261,14 @@ void main() {
           pack_of(second[block_at(column, pack * PACK) + column % TILE * BLOCK_LINE]);
     }
 
+    const Rows rows_here = rows;
+    if (++index < end) FETCH_CHUNK
+
     for (uint n = 0; n < STATE_TILES; ++n) {
 #if RULE == GLA
-      const uint channel = (team + n * TEAMS) % KEY_TILES * TILE;
-      for (uint e = 0; e < ELEMENTS; ++e) VALUE(s[n], e) *= whole[channel + column_of(e)];
+      Sum decay;
+      LOAD_FACTORS(decay, whole, (team + n * TEAMS) % KEY_TILES * TILE / 4);
+      s[n] = PRODUCT(s[n], decay);
 #elif RULE != LINEAR
       s[n] *= exp(last);
 #endif
@@ -243,7 +279,7 @@ void main() {
         const uint tile = team + n * TEAMS;
         const uint channel = tile % KEY_TILES * TILE, column = tile / KEY_TILES * TILE;
         if (tile >= KEY_TILES * COLUMN_TILES) continue;
-        if (n == 0 || TEAMS % KEY_TILES != 0) ROWS_RIGHT(right, keys, rows, token, channel);
+        if (n == 0 || TEAMS % KEY_TILES != 0) ROWS_RIGHT(right, keys, rows_here, token, channel);
         Left left;
         LOAD_LEFT(left, values, block_at(column, token), BLOCK_LINE);
         MULTIPLY_ADD(s[n], left, right);

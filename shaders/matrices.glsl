@@ -54,6 +54,9 @@ Narrowed narrow(Sum x) {
   coopMatLoad(right, memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor)
 #define MULTIPLY_ADD(sum, left, right) sum = coopMatMulAdd(left, right, sum)
 
+// Rows that are all the same, a float for each column.
+#define LOAD_FACTORS(sum, memory, at) coopMatLoad(sum, memory, at, 0, gl_CooperativeMatrixLayoutRowMajor)
+#define PRODUCT(x, y) ((x) * (y))  // element by element
 #define LOAD_FLOATS_TRANSPOSED(sum, memory, at, stride) \
   coopMatLoad(sum, memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor)
 #define STORE_FLOATS(sum, memory, at, stride) coopMatStore(sum, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
@@ -127,6 +130,8 @@ uint column4() { return gl_LocalInvocationIndex % 4; }       // which four colum
   right = transpose(FOUR_ROWS(memory, (at) + 4 * column4() * (stride), stride))
 #define MULTIPLY_ADD(sum, left, right) sum += right * left
 
+#define LOAD_FACTORS(sum, memory, at) sum = FOUR_ROWS(memory, (at) + column4(), 0)
+#define PRODUCT(x, y) matrixCompMult(x, y)
 #define LOAD_CELLS_TRANSPOSED(sum, memory, at, stride) \
   sum = transpose(FOUR_ROWS(memory, (at) + 4 * column4() * (stride) + row4(), stride))
 #define LOAD_FLOATS_TRANSPOSED LOAD_CELLS_TRANSPOSED

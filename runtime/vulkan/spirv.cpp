@@ -32,15 +32,13 @@ enum Op : std::uint32_t {
   kSpecConstantTrue = 48,
   kSpecConstantFalse = 49,
   kSpecConstant = 50,
-  kSpecConstantComposite = 51,
   kSpecConstantOp = 52,
   kVariable = 59,
   kDecorate = 71,
   kMemberDecorate = 72,
 };
-enum Decoration : std::uint32_t { kSpecId = 1, kBuiltIn = 11, kBindingNumber = 33, kOffset = 35 };
+enum Decoration : std::uint32_t { kSpecId = 1, kBindingNumber = 33, kOffset = 35 };
 enum StorageClass : std::uint32_t { kWorkgroup = 4, kPushConstant = 9, kStorageBuffer = 12 };
-constexpr std::uint32_t kBuiltInWorkgroupSize = 25;
 // SPV_KHR_bfloat16
 constexpr std::uint32_t kBFloat16TypeKHR = 5116, kBFloat16CooperativeMatrixKHR = 5118, kBFloat16Encoding = 0;
 constexpr std::size_t kHeaderWords = 5;
@@ -153,17 +151,14 @@ Reflection reflect(std::span<const std::uint32_t> spirv) {
   std::map<std::uint32_t, std::map<std::uint32_t, std::string>> member_names;
   std::map<std::uint32_t, std::map<std::uint32_t, std::uint32_t>> member_offsets;
   std::map<std::uint32_t, std::uint32_t> spec_ids, bindings, pointees;
-  std::optional<std::uint32_t> workgroup_size;
   Reflection out;
   for_each_instruction(spirv, [&](std::uint32_t op, std::span<const std::uint32_t> x) {
     if (op == kName) names[x[0]] = text_of(x.subspan(1));
     if (op == kMemberName) member_names[x[0]][x[1]] = text_of(x.subspan(2));
     if (op == kDecorate && x[1] == kSpecId) spec_ids[x[0]] = x[2];
     if (op == kDecorate && x[1] == kBindingNumber) bindings[x[0]] = x[2];
-    if (op == kDecorate && x[1] == kBuiltIn && x[2] == kBuiltInWorkgroupSize) workgroup_size = x[0];
     if (op == kMemberDecorate && x[2] == kOffset) member_offsets[x[0]][x[1]] = x[3];
     if (op == kTypePointer) pointees[x[0]] = x[2];
-    if (op == kSpecConstantComposite && x[1] == workgroup_size) names[x[2]] = kWorkgroupSizeConstant;
     if (op == kVariable && x[2] == kStorageBuffer) out.bindings.push_back({names[x[1]], bindings[x[1]]});
     if (op == kVariable && x[2] == kPushConstant) {
       const std::uint32_t block = pointees[x[0]];
@@ -173,7 +168,8 @@ Reflection reflect(std::span<const std::uint32_t> spirv) {
       }
     }
   });
-  for (const auto& [id, spec_id] : spec_ids) out.constants[names[id]] = spec_id;
+  for (const auto& [id, spec_id] : spec_ids)
+    out.constants[names[id].empty() ? std::string(kWorkgroupSizeConstant) : names[id]] = spec_id;
   std::sort(out.bindings.begin(), out.bindings.end(),
             [](const Binding& a, const Binding& b) { return a.binding < b.binding; });
   return out;

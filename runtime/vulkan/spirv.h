@@ -24,7 +24,7 @@ struct Reflection {
   std::uint32_t push_constant_bytes = 0;
 };
 
-/// The specialisation constant that sizes the workgroup has no name in GLSL; it gets this one.
+/// The specialisation constant that sizes the workgroup is the one that has no name in GLSL; it gets this one.
 inline constexpr std::string_view kWorkgroupSizeConstant = "WORKGROUP_SIZE";
 
 /// The SPIR-V of a module that was embedded at build time. Throws Error(kDevice) when there is none of that
