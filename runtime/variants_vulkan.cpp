@@ -65,7 +65,6 @@ Geometry recurrent_geometry(const Problem& problem, const DeviceLimits& limits) 
                   static_cast<std::uint32_t>(problem.sequences)};
 
   const std::uint32_t bytes_a_token = g.subheads * g.value_tile * 4;
-  // The step takes the same block, so that it is the same pipeline.
   g.chunk =
       std::clamp(std::bit_floor(kPartialBytes / std::min(bytes_a_token, kPartialBytes)), 1u, kMostBlock);
   g.tile_bytes = vulkan_tiles::partial_sum_bytes(g);
@@ -76,6 +75,37 @@ std::string recurrent_missing(const Problem& problem, const DeviceLimits&) {
   return problem.division == Division::kNaive
              ? "runs the subheads division; the naive one has comparison kernels"
              : "";
+}
+
+// A whole cache line of each row.
+constexpr std::uint32_t kStepTile = 32;
+// Rows a thread: 32 registers of state at work and as many on their way.
+constexpr std::uint32_t kStepRows = 8;
+// A workgroup of K = 128: several on a multiprocessor take turns. The most that every device has.
+constexpr std::uint32_t kStepThreads = 128;
+
+Geometry recurrent_step_geometry(const Problem& problem, const DeviceLimits& limits) {
+  const auto key_dim = static_cast<std::uint32_t>(problem.key_dim);
+  const auto value_dim = static_cast<std::uint32_t>(problem.value_dim);
+  Geometry g;
+  g.subgroup_size = std::clamp(kSubgroup, limits.subgroup_min, limits.subgroup_max);
+  g.columns = kColumns;
+  g.value_tile = value_dim % kStepTile == 0 ? kStepTile : kStepTile / 2;
+  const std::uint32_t quads = g.value_tile / g.columns;
+  // Threads that share a column: lanes of one subgroup where the rule sums over them.
+  g.lanes = std::bit_ceil(key_dim / kStepRows);
+  if (has_beta(problem.rule) && limits.subgroup_shuffle)
+    g.lanes = std::min(g.lanes, std::bit_floor(g.subgroup_size));
+  while (g.lanes * quads > limits.max_workgroup_size) g.lanes /= 2;
+  g.subheads =
+      std::clamp(kStepThreads / (g.lanes * quads), 1u, static_cast<std::uint32_t>(problem.expansion));
+  // Whole subgroups: teams without a subhead go along.
+  g.workgroup_size = round_up(g.subheads * g.lanes * quads, g.subgroup_size);
+  g.subheads = g.workgroup_size / (g.lanes * quads);
+  g.workgroups = {value_dim / g.value_tile, static_cast<std::uint32_t>(problem.heads),
+                  static_cast<std::uint32_t>(problem.sequences)};
+  g.tile_bytes = std::size_t(2) * g.workgroup_size * 16;  // a quad a thread, twice
+  return g;
 }
 
 // The scans as forward's; a block divides a chunk, whose gradients a kernel of K threads takes then.
@@ -187,7 +217,7 @@ std::span<const Variant> vulkan_variants() {
        Series::kProduction,
        Form::kRecurrent,
        kEveryRule,
-       bits(Pass::kForward, Pass::kStep),
+       bits(Pass::kForward),
        kEveryType,
        {16, 256},
        {16, 256},
@@ -207,6 +237,19 @@ std::span<const Variant> vulkan_variants() {
        chunked_missing,
        chunked_geometry<false>,
        "the same chunks in float32, 4 x 4 of each tile an invocation: for every other device"},
+      {"vulkan.recurrent.step",
+       Api::kVulkan,
+       Series::kProduction,
+       Form::kRecurrent,
+       kEveryRule,
+       bits(Pass::kStep),
+       kEveryType,
+       {16, 256},
+       {16, 256},
+       recurrent_missing,
+       recurrent_step_geometry,
+       "rows of 128 bytes, eight a thread and as many on their way; a head's subheads in turn, so that o is "
+       "summed once"},
       {"vulkan.recurrent.backward",
        Api::kVulkan,
        Series::kProduction,

@@ -59,7 +59,9 @@ shared float betas[CHUNK];
 shared float exchange[4 * KEY_DIM];
 shared float partial[4 * CHUNK];
 
-uint steps(uint count) { return UNROLL ? count : min(count, seq_len + 0x40000000u); }
+// The compiler cannot know that this is `count`, and so cannot unroll.
+uint rolled(uint count) { return min(count, seq_len + 0x40000000u); }
+uint steps(uint count) { return UNROLL ? count : rolled(count); }
 
 vec4 four_tokens(uint at) { return vec4(staged[at], staged[at + 1], staged[at + 2], staged[at + 3]); }
 
@@ -191,12 +193,12 @@ void main() {
         const uint t = i / CHUNK, s = i % CHUNK;
         if (s > t) continue;
         float m_sum = m[i], m_error = m_lost[i];
-        for (uint c = 0; c < COLUMNS * CHUNK; c += CHUNK) add_product(m_sum, m_error, staged[DO + c + t], staged[W + c + s]);
+        for (uint c = 0; c < rolled(COLUMNS * CHUNK); c += CHUNK) add_product(m_sum, m_error, staged[DO + c + t], staged[W + c + s]);
         m[i] = m_sum;
         m_lost[i] = m_error;
 #if RULE == GATED_DELTA
         float n_sum = n[i], n_error = n_lost[i];
-        for (uint c = 0; c < COLUMNS * CHUNK; c += CHUNK) add_product(n_sum, n_error, staged[DU + c + t], staged[W + c + s]);
+        for (uint c = 0; c < rolled(COLUMNS * CHUNK); c += CHUNK) add_product(n_sum, n_error, staged[DU + c + t], staged[W + c + s]);
         n[i] = n_sum;
         n_lost[i] = n_error;
 #endif

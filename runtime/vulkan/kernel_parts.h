@@ -56,6 +56,7 @@ std::size_t states_bytes(const Problem& problem);
 // The families.
 Dispatches recurrent(const Problem& problem, const Choice& choice, const DeviceInfo& device,
                      const LaunchBounds& bounds);
+Dispatches recurrent_step(const Problem& problem, const Choice& choice, const DeviceInfo& device);
 Dispatches recurrent_backward(const Problem& problem, const Choice& choice, const DeviceInfo& device,
                               const LaunchBounds& bounds);
 Dispatches comparison(const Problem& problem, const Choice& choice, const LaunchBounds& bounds);

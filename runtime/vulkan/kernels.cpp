@@ -47,7 +47,7 @@ std::int64_t tokens_per_launch(const Problem& problem, const TokenLoops& loops, 
 }
 
 void set_stretch(Dispatch& dispatch, const Problem& problem, const Stretch& stretch) {
-  const bool in_ht = problem.pass == Pass::kStep || stretch.begin > 0;
+  const bool in_ht = stretch.begin > 0 || problem.pass == Pass::kStep;  // a step's state is in place
   dispatch.aliases["initial"] = in_ht ? "ht" : "h0";
   dispatch.push_constants["has_initial"] = in_ht || problem.initial_state;
   dispatch.push_constants["token_begin"] = word(stretch.begin);
@@ -61,8 +61,9 @@ std::size_t states_bytes(const Problem& p) {
 LaunchBounds launch_bounds(const PhysicalDevice& physical) {
   LaunchBounds bounds;
   if (physical.driver == VK_DRIVER_ID_MESA_LLVMPIPE) bounds.loop_iterations = 65000;
-  bounds.buffer_bytes = static_cast<std::size_t>(std::min<std::uint64_t>(
-      physical.properties.limits.maxStorageBufferRange, device_memory_bytes(physical) / 8));
+  bounds.buffer_bytes = physical.properties.limits.maxStorageBufferRange;
+  if (physical.info.can_run)  // null hardware has no memory
+    bounds.buffer_bytes = std::min<std::size_t>(bounds.buffer_bytes, device_memory_bytes(physical) / 8);
   return bounds;
 }
 
@@ -70,8 +71,14 @@ Dispatches dispatches_of(const Problem& problem, const Choice& choice, const Dev
                          const LaunchBounds& bounds) {
   if (problem.series == Series::kComparison) return comparison(problem, choice, bounds);
   if (choice.variant->form == Form::kChunked) return chunked(problem, choice, device, bounds);
-  return problem.pass == Pass::kBackward ? recurrent_backward(problem, choice, device, bounds)
-                                         : recurrent(problem, choice, device, bounds);
+  switch (problem.pass) {
+    case Pass::kBackward:
+      return recurrent_backward(problem, choice, device, bounds);
+    case Pass::kStep:
+      return recurrent_step(problem, choice, device);
+    default:
+      return recurrent(problem, choice, device, bounds);
+  }
 }
 
 }  // namespace statescope::vulkan

@@ -1,4 +1,5 @@
-// recurrent.comp, recurrent_reverse.comp and recurrent_gradients.comp: every rule and pass, token by token.
+// recurrent.comp, recurrent_step.comp, recurrent_reverse.comp and recurrent_gradients.comp: every rule and
+// pass, token by token.
 #include <algorithm>
 
 #include "runtime/vulkan/kernel_parts.h"
@@ -67,6 +68,28 @@ Dispatches recurrent(const Problem& p, const Choice& choice, const DeviceInfo& d
     });
   });
   return out;
+}
+
+Dispatches recurrent_step(const Problem& p, const Choice& choice, const DeviceInfo& device) {
+  const Geometry& g = choice.geometry;
+  Dispatch dispatch;
+  dispatch.kernel = kernel_name(p, *choice.variant);
+  const bool shuffle = has_beta(p.rule) && device.limits.subgroup_shuffle;
+  dispatch.pipeline.module = module_name("recurrent_step", p) + (shuffle ? ".shuffle" : "");
+  dispatch.pipeline.workgroup_size = g.workgroup_size;
+  dispatch.pipeline.subgroup_size = shuffle ? g.subgroup_size : 0;
+  dispatch.pipeline.constants = {{"KEY_DIM", word(p.key_dim)},
+                                 {"VALUE_TILE", g.value_tile},
+                                 {"GROUPS", g.lanes},
+                                 {"SLICES", g.subheads},
+                                 {"UNROLL", device.hardware}};
+  set_element_type(dispatch.pipeline, p.dtype);
+  dispatch.push_constants = sizes(p);
+  dispatch.push_constants["subhead_begin"] = 0;
+  set_stretch(dispatch, p, {0, p.seq_len, ""});
+  dispatch.workgroups = g.workgroups;
+  dispatch.shared_memory_bytes = g.shared_memory_bytes();
+  return {{std::move(dispatch)}, {}};
 }
 
 // The scans keep the state before, and the gradient after, every chunk of 16 tokens. Where that is too much
