@@ -74,6 +74,12 @@ __device__ __forceinline__ void feed_values(ChunkWalk walk, uint32_t base, int c
   }
 }
 
+constexpr int kStateRegisters = 152, kGateRegisters = 72, kFeedRegisters = 32;
+// setmaxnreg shares out what the block has been given at launch (65,536 over its threads, in eights): more
+// would wait for ever.
+static_assert(2 * kStateRegisters + 2 * kGateRegisters + kFeedRegisters <=
+              GlaMap::kThreads / 128 * (65536 / GlaMap::kThreads / 8 * 8));
+
 template <class T, int kLogE>
 __global__ void __launch_bounds__(GlaMap::kThreads, 1) gla_forward(const __grid_constant__ Parameters p) {
   using Map = GlaMap;
@@ -105,13 +111,13 @@ __global__ void __launch_bounds__(GlaMap::kThreads, 1) gla_forward(const __grid_
   const int chunks = __shfl_sync(~0u, places[0].walk.stop - places[0].walk.position, 0);
   __syncthreads();
   if (warp < 8) {
-    ptx::registers_raise<152>();
+    ptx::registers_raise<kStateRegisters>();
     advance_gla<T, kLogE>(p, base, places[warp / 4], worker, e, rank);
   } else if (warp < 16) {
-    ptx::registers_lower<72>();
+    ptx::registers_lower<kGateRegisters>();
     gate<T>(shared, base, chunks);
   } else {
-    ptx::registers_lower<32>();
+    ptx::registers_lower<kFeedRegisters>();
     if (warp == 16)
       feed_tokens(ChunkWalk{p, places[2]}, shared, base, e, chunks);
     else if (warp == 17)
