@@ -70,12 +70,14 @@ __global__ void __launch_bounds__(kExpandThreads) expand(const __grid_constant__
         squares += out[j] * out[j];
       }
       for (int mask = 16; mask > 0; mask /= 2) squares += __shfl_xor_sync(~0u, squares, mask);
-      const float scale = p.norm ? rsqrtf(squares + kNormEpsilon) : 1.0f;
       const std::int64_t to = ((row * p.seq_len + t) * p.qk_heads * p.expansion + subkey) * dim;
+      const float scale = p.norm ? rsqrtf(squares + kNormEpsilon) : 1.0f;
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
         const int c = 32 * j + lane;
-        if (c < dim) store1(p.out[side], to + c, p.dtype, out[j] * scale);
+        if (c >= dim) break;
+        store1(p.out[side], to + c, p.dtype, out[j] * scale);
+        if (p.y[side]) store1(p.y[side], to + c, p.dtype, y[(i + 3) * dim + c]);
       }
     }
     __syncthreads();

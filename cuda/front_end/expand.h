@@ -13,12 +13,35 @@ struct ExpandParameters {
   const void* weight[2];  ///< [Hq, K, E, K]
   const void* taps[2];    ///< [Hq, E, K, 4]
   void* out[2];           ///< [rows, T, Hq, E, K]
+  void* y[2];             ///< the same, SiLU(x) W for the way back; null: not wanted
   const std::int32_t* cu_seqlens;
   int seq_len, qk_heads, expansion, key_dim, sequences;
   int tokens_per_block;  ///< a multiple of the kernel's tile
   DType dtype;
   bool norm;
 };
+
+/// Tokens of each row in equal ranges, so that `blocks_per_range` blocks a range take the fewest tiles, one
+/// after another, on a device that holds `held` blocks; every range but a row's first costs a tile more.
+struct Ranges {
+  int tokens, per_row;
+};
+constexpr Ranges best_ranges(std::int64_t seq_len, std::int64_t rows, std::int64_t blocks_per_range, int tile,
+                             std::int64_t held) {
+  Ranges best{};
+  std::int64_t least = 0;
+  for (std::int64_t wanted = 1; wanted <= 32; ++wanted) {
+    const std::int64_t tiles = ((seq_len + wanted - 1) / wanted + tile - 1) / tile;
+    const std::int64_t per_row = (seq_len + tiles * tile - 1) / (tiles * tile);
+    const std::int64_t waves = (per_row * rows * blocks_per_range + held - 1) / held;
+    const std::int64_t time = waves * (tiles + (per_row > 1 ? 1 : 0));
+    if (wanted == 1 || time < least) {
+      best = {static_cast<int>(tiles * tile), static_cast<int>(per_row)};
+      least = time;
+    }
+  }
+  return best;
+}
 
 /// Blocks of either kernel: (subkeys, token ranges of all rows, sides).
 const void* expand_kernel();                                           ///< any K, any type
@@ -40,6 +63,7 @@ inline constexpr int kTensorThreads = 128, kTensorTokens = 64;
 constexpr int expand_shared_bytes(int key_dim) {
   return 2 * (kExpandTokens + 3) * key_dim * 4;
 }
+inline constexpr int kTensorBlocks = 3;  ///< that share a multiprocessor
 /// W in 16 bits; y of a tile and of the three tokens before it, float32 rows of 128 + 8 (two rows of a warp's
 /// store then start 8 banks apart).
 inline constexpr int kTensorDim = 128;

@@ -71,7 +71,8 @@ __global__ void __launch_bounds__(kActivateThreads) activate(const __grid_consta
 }
 
 template <class T, bool kNorm, bool kPacked>
-__global__ void __launch_bounds__(kTensorThreads, 3) expand(const __grid_constant__ ExpandParameters p) {
+__global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
+    expand(const __grid_constant__ ExpandParameters p) {
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t base = ptx::shared_address(memory);
   float* const y = reinterpret_cast<float*>(memory + kTensorWeightBytes);  // [3 + kTile][kPitch]
@@ -162,7 +163,16 @@ __global__ void __launch_bounds__(kTensorThreads, 3) expand(const __grid_constan
       const auto read = [&](int i) { return *reinterpret_cast<const float4*>(from + i * kPitch); };
       float4 window[4] = {read(0), read(1), read(2), {}};
       const std::int64_t out_stride = std::int64_t(p.qk_heads) * p.expansion * kDim;
-      T* out = static_cast<T*>(p.out[side]) + (row + my_first) * out_stride + subkey * kDim + 4 * lane;
+      const std::int64_t to = (row + my_first) * out_stride + subkey * kDim + 4 * lane;
+      T* out = static_cast<T*>(p.out[side]) + to;
+      if (p.y[side]) {
+        T* const y_out = static_cast<T*>(p.y[side]) + to;
+        for (int i = 0; i < 16 && my_first + i < last; ++i) {
+          const float4 v = read(i + 3);
+          *reinterpret_cast<uint2*>(y_out + i * out_stride) = {ptx::pack<T>(v.x, v.y),
+                                                               ptx::pack<T>(v.z, v.w)};
+        }
+      }
 #pragma unroll 1
       for (int i = 0; i < 16; i += 4) {
         float z[4][4], squares[4];

@@ -24,27 +24,23 @@ bool on_tensor_cores(const Problem& p) {
   return major == 9;
 }
 
-/// Tokens of each row in equal ranges, a multiple of `tile` long, so that `blocks_per_range` blocks each fill
-/// about 132 multiprocessors six times over; no range is so short that its ends show.
-struct Ranges {
-  int tokens, per_row;
-};
-Ranges ranges_of(const Problem& p, std::int64_t blocks_per_range, int tile) {
-  constexpr std::int64_t kBlocks = 792, kFewestTokens = 512;
-  const std::int64_t wanted = std::max<std::int64_t>(1, kBlocks / (blocks_per_range * p.batch));
-  const std::int64_t share = std::max((p.seq_len + wanted - 1) / wanted, kFewestTokens);
-  const std::int64_t tokens = (share + tile - 1) / tile * tile;
-  return {static_cast<int>(tokens), static_cast<int>((p.seq_len + tokens - 1) / tokens)};
+/// Multiprocessors of the current device times `blocks` on each.
+std::int64_t blocks_held(int blocks) {
+  int device = 0, multiprocessors = 0;
+  check(cudaGetDevice(&device), "asking for the device");
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
+        "asking for the multiprocessors");
+  return std::int64_t{multiprocessors} * blocks;
 }
 
 Ranges gradient_ranges(const Problem& p) {
-  return ranges_of(p, 2 * p.qk_heads * p.expansion, std::max(kConvolutionTokens, kWeightTokens));
+  return best_ranges(p.seq_len, p.batch, 2 * p.qk_heads * p.expansion, kRangeTokens, blocks_held(2));
 }
 
 /// Offsets into scratch memory. The expanded q and k are not needed once the recurrence is done, so dy takes
 /// their place.
 struct Scratch {
-  std::size_t expanded, activated, gradients, dweight_parts, dtaps_parts, end;
+  std::size_t expanded, activated, y, gradients, dweight_parts, dtaps_parts, end;
   std::size_t side, activated_side;  ///< from q's to k's
 };
 Scratch scratch_of(const Problem& p) {
@@ -56,9 +52,9 @@ Scratch scratch_of(const Problem& p) {
   s.side = aligned(elements(inner, Slot::kQ) * size_of(p.dtype));
   s.activated = s.expanded + 2 * s.side;
   s.activated_side = on_tensor_cores(p) ? aligned(elements(p, Slot::kQ) * size_of(p.dtype)) : 0;
-  s.gradients = s.activated + 2 * s.activated_side;
-  s.dweight_parts = s.dtaps_parts = s.end = s.gradients;
+  s.y = s.end = s.activated + 2 * s.activated_side;
   if (p.pass != Pass::kBackward) return s;
+  s.gradients = s.y + 2 * s.side;
   const auto parts = static_cast<std::size_t>(p.batch * gradient_ranges(p).per_row) * 2 * sizeof(float);
   s.dweight_parts = s.gradients + 2 * s.side;
   s.dtaps_parts = s.dweight_parts + aligned(parts * elements(p, Slot::kDqExpand));
@@ -83,7 +79,8 @@ KernelLaunch activate_launch(const Problem& p) {
 std::vector<KernelLaunch> expand_launches(const Problem& p) {
   const bool tensor = on_tensor_cores(p), norm = p.rule == Rule::kGatedDelta;
   const std::int64_t subkeys = p.qk_heads * p.expansion;
-  const Ranges ranges = ranges_of(p, 2 * subkeys, tensor ? kTensorTokens : kExpandTokens);
+  const Ranges ranges = best_ranges(p.seq_len, p.batch, 2 * subkeys, tensor ? kTensorTokens : kExpandTokens,
+                                    blocks_held(tensor ? kTensorBlocks : 2));
 
   std::vector<KernelLaunch> launches;
   if (tensor) launches.push_back(activate_launch(p));
@@ -94,13 +91,15 @@ std::vector<KernelLaunch> expand_launches(const Problem& p) {
   launch.block = static_cast<unsigned>(tensor ? kTensorThreads : kExpandThreads);
   launch.dynamic_shared_bytes = launch.predicted_shared_bytes = static_cast<std::size_t>(
       tensor ? kTensorSharedBytes : expand_shared_bytes(static_cast<int>(p.key_dim)));
-  bind_parameters(launch, [tensor, ranges, norm, s = scratch_of(p)](const Arguments& a) {
+  bind_parameters(launch, [tensor, ranges, norm, back = p.pass == Pass::kBackward,
+                           s = scratch_of(p)](const Arguments& a) {
     ExpandParameters x{};
     x.x[0] = tensor ? static_cast<const void*>(a.scratch + s.activated) : a.q;
     x.x[1] = tensor ? static_cast<const void*>(a.scratch + s.activated + s.activated_side) : a.k;
     x.weight[0] = a.q_expand, x.weight[1] = a.k_expand;
     x.taps[0] = a.q_conv, x.taps[1] = a.k_conv;
     x.out[0] = a.scratch + s.expanded, x.out[1] = a.scratch + s.expanded + s.side;
+    if (back) x.y[0] = a.scratch + s.y, x.y[1] = a.scratch + s.y + s.side;
     x.cu_seqlens = a.cu_seqlens;
     x.seq_len = a.seq_len;
     x.qk_heads = a.qk_heads;
@@ -128,6 +127,7 @@ std::vector<KernelLaunch> gradient_launches(const Problem& p) {
     x.weight[0] = a.q_expand, x.weight[1] = a.k_expand;
     x.taps[0] = a.q_conv, x.taps[1] = a.k_conv;
     for (int side = 0; side < 2; ++side) {
+      x.y[side] = sides(scratch.y + side * scratch.side);
       x.dout[side] = sides(scratch.gradients + side * scratch.side);
       x.dy[side] = sides(scratch.expanded + side * scratch.side);
     }
@@ -161,8 +161,8 @@ std::vector<KernelLaunch> gradient_launches(const Problem& p) {
   };
   const auto tokens = static_cast<unsigned>(p.batch * ((p.seq_len + kInputTokens - 1) / kInputTokens));
   const auto tiles = static_cast<unsigned>((dim + kWeightTile - 1) / kWeightTile);
-  add("front_end.convolution_gradients", convolution_gradients_kernel(), dim3(subkeys, all_ranges, 2),
-      convolution_gradients_bytes(dim));
+  add("front_end.convolution_gradients", convolution_gradients_kernel(dim), dim3(subkeys, all_ranges, 2), 0);
+  launches.back().predicted_shared_bytes = kConvolutionGradientsBytes;
   add("front_end.input_gradients", input_gradients_kernel(),
       dim3(static_cast<unsigned>(p.qk_heads), tokens, 2), input_gradients_bytes(dim));
   add("front_end.weight_gradients", weight_gradients_kernel(), dim3(subkeys * tiles * tiles, all_ranges, 2),

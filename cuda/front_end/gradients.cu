@@ -39,62 +39,55 @@ __device__ int tokens_before(const GradientParameters& p, int t) {
   return p.cu_seqlens ? front_end::tokens_before(p.cu_seqlens, p.sequences, t) : t;
 }
 
-/// dy and the convolution's gradient. Shared memory, float32 rows of K: SiLU(x) and y of the tile, of the
-/// three tokens before it and of the three behind it (whose ds reach back into it); ds of the tile and of
-/// those behind.
+/// dy and the convolution's gradient, from the y that the way forward left. A warp walks its share of a
+/// range, a lane keeps kChannels channels 32 apart: four tokens of y and of ds in registers, so that every
+/// element is read once (and those of the three tokens before and behind the share once more).
+template <int kChannels>
 __global__ void __launch_bounds__(kThreads)
     convolution_gradients(const __grid_constant__ GradientParameters p) {
-  constexpr int kTile = kConvolutionTokens, kRows = kTile + 6, kRowsPerThread = 4;
-  extern __shared__ float memory[];
+  __shared__ float4 parts[kThreads];  // of dc, one channel at a time
   const int dim = p.key_dim, subkey = blockIdx.x, side = blockIdx.z;
-  float* const input = memory;
-  float* const y = input + kRows * dim;
-  float* const ds = y + kRows * dim;  // [kTile + 3][K]
-  const int head = subkey / p.expansion, e = subkey % p.expansion;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = kThreads / 32;
   const Range range = range_of(p, blockIdx.y);
-  const std::int64_t weight = (std::int64_t(head) * dim * p.expansion + e) * dim;
-  const std::int64_t taps = std::int64_t(subkey) * dim * 4;
-  const int groups = kThreads / dim, group = threadIdx.x / dim, column = threadIdx.x % dim;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const auto row_of = [&](int t) { return range.row * p.seq_len + t; };
-  const auto expanded = [&](int t) { return (row_of(t) * p.qk_heads * p.expansion + subkey) * dim; };
-  float dtaps[4] = {};  // elements threadIdx.x + 256 n of [K][4]
-
-  for (int begin = range.first; begin < range.last; begin += kTile) {
-    for (int i = threadIdx.x; i < kRows * dim; i += kThreads) {
-      const int t = begin - 3 + i / dim;
-      const bool inside = t >= 0 && t < p.seq_len;
-      input[i] =
-          inside ? silu(load1(p.x[side], (row_of(t) * p.qk_heads + head) * dim + i % dim, p.dtype)) : 0.0f;
+  const int share = (range.last - range.first + warps - 1) / warps;
+  const int first = range.first + warp * share, last = min(first + share, range.last);
+  const std::int64_t taps_at = std::int64_t(subkey) * dim * 4;
+  const auto channel = [&](int j) { return 32 * j + lane; };
+  const auto at = [&](int t, int j) {
+    return ((range.row * p.seq_len + t) * p.qk_heads * p.expansion + subkey) * dim + channel(j);
+  };
+  float taps[kChannels][4], dtaps[kChannels][4] = {}, y[4][kChannels] = {}, ds[4][kChannels] = {};
+#pragma unroll
+  for (int j = 0; j < kChannels; ++j) {
+    for (int tap = 0; tap < 4; ++tap)
+      taps[j][tap] = channel(j) < dim ? load1(p.taps[side], taps_at + 4 * channel(j) + tap, p.dtype) : 0.0f;
+  }
+  const auto read_y = [&](int t, float(&row)[kChannels]) {
+#pragma unroll
+    for (int j = 0; j < kChannels; ++j)
+      row[j] = t >= 0 && channel(j) < dim ? load1(p.y[side], at(t, j), p.dtype) : 0.0f;
+  };
+  if (first < last) {
+    for (int i = 0; i < 3; ++i) read_y(first - 3 + i, y[i + 1]);
+  }
+  for (int t = first; t < last + 3 && first < last; ++t) {
+#pragma unroll
+    for (int i = 0; i < 3; ++i) {  // y[i] is of token t - 3 + i, ds[i] too
+#pragma unroll
+      for (int j = 0; j < kChannels; ++j) y[i][j] = y[i + 1][j], ds[i][j] = ds[i + 1][j];
     }
-    __syncthreads();
-    for (int r = group * kRowsPerThread; group < groups && r < kRows; r += groups * kRowsPerThread) {
-      float sums[kRowsPerThread] = {};
-      for (int k = 0; k < dim; ++k) {
-        const float w = load1(p.weight[side], weight + std::int64_t(k) * p.expansion * dim + column, p.dtype);
+    const bool inside = t < p.seq_len;
+    const int before = inside ? tokens_before(p, t) : 0;
+    if (inside) {
+      read_y(t, y[3]);
+      float sums[kChannels], out[kChannels], dout[kChannels], squares = 0, along = 0;
 #pragma unroll
-        for (int i = 0; i < kRowsPerThread; ++i) sums[i] += input[min(r + i, kRows - 1) * dim + k] * w;
-      }
+      for (int j = 0; j < kChannels; ++j) {
+        sums[j] = taps[j][3] * y[3][j];
 #pragma unroll
-      for (int i = 0; i < kRowsPerThread; ++i) {
-        if (r + i < kRows) y[(r + i) * dim + column] = sums[i];
-      }
-    }
-    __syncthreads();
-    for (int i = warp; i < kTile + 3; i += kThreads / 32) {  // a warp a token
-      const int t = begin + i, before = t < p.seq_len ? tokens_before(p, t) : 0;
-      float sums[8], out[8], dout[8], squares = 0, along = 0;  // K <= 256: eight channels a lane
-#pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        const int c = 32 * j + lane;
-        sums[j] = out[j] = dout[j] = 0;
-        if (c >= dim || t >= p.seq_len) continue;
-        for (int tap = 0; tap < 4; ++tap) {
-          if (before >= 3 - tap)
-            sums[j] += load1(p.taps[side], taps + 4 * c + tap, p.dtype) * y[(i + tap) * dim + c];
-        }
+        for (int tap = 0; tap < 3; ++tap) sums[j] += before >= 3 - tap ? taps[j][tap] * y[tap][j] : 0.0f;
         out[j] = silu(sums[j]);
-        dout[j] = load1(p.dout[side], expanded(t) + c, p.dtype);
+        dout[j] = channel(j) < dim ? load1(p.dout[side], at(t, j), p.dtype) : 0.0f;
         squares += out[j] * out[j];
         along += out[j] * dout[j];
       }
@@ -104,41 +97,47 @@ __global__ void __launch_bounds__(kThreads)
       }
       const float r = p.norm ? rsqrtf(squares + kNormEpsilon) : 1.0f;
 #pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        const int c = 32 * j + lane;
-        if (c >= dim) continue;
-        const float dz = p.norm ? r * (dout[j] - r * r * along * out[j]) : dout[j];
-        ds[i * dim + c] = dz * silu_slope(sums[j]);
-      }
+      for (int j = 0; j < kChannels; ++j)
+        ds[3][j] = (p.norm ? r * (dout[j] - r * r * along * out[j]) : dout[j]) * silu_slope(sums[j]);
     }
-    __syncthreads();
-    for (int i = threadIdx.x; i < kTile * dim; i += kThreads) {
-      const int t = begin + i / dim, c = i % dim;
-      if (t >= range.last) continue;
-      float sum = 0;
-      for (int tap = 0; tap < 4; ++tap) {
-        const int later = 3 - tap;
-        if (t + later < p.seq_len && tokens_before(p, t + later) >= later)
-          sum += load1(p.taps[side], taps + 4 * c + tap, p.dtype) * ds[(i / dim + later) * dim + c];
-      }
-      store1(p.dy[side], expanded(t) + c, p.dtype, sum);
-    }
+    if (t < last) {
 #pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      const int element = threadIdx.x + kThreads * n, c = element / 4, tap = element % 4;
-      if (c >= dim) continue;
-      for (int i = 0; i < kTile && begin + i < range.last; ++i) {
-        if (tokens_before(p, begin + i) >= 3 - tap) dtaps[n] += ds[i * dim + c] * y[(i + tap) * dim + c];
+      for (int j = 0; j < kChannels; ++j) {
+#pragma unroll
+        for (int tap = 0; tap < 4; ++tap) dtaps[j][tap] += before >= 3 - tap ? ds[3][j] * y[tap][j] : 0.0f;
       }
     }
-    __syncthreads();
+    const int done = t - 3;  // every ds that reaches back to it is there
+    if (done < first) continue;
+    // Token done + i is of the same sequence when it has i tokens of it before it.
+    const int later = !p.cu_seqlens ? min(3, p.seq_len - 1 - done)
+                                    : (inside && before >= 3                                     ? 3
+                                       : done + 2 < p.seq_len && tokens_before(p, done + 2) >= 2 ? 2
+                                       : done + 1 < p.seq_len && tokens_before(p, done + 1) >= 1 ? 1
+                                                                                                 : 0);
+#pragma unroll
+    for (int j = 0; j < kChannels; ++j) {
+      float sum = taps[j][3] * ds[0][j];
+#pragma unroll
+      for (int i = 1; i < 4; ++i) sum += i <= later ? taps[j][3 - i] * ds[i][j] : 0.0f;
+      if (channel(j) < dim) store1(p.dy[side], at(done, j), p.dtype, sum);
+    }
   }
   const std::int64_t part =
       ((std::int64_t(blockIdx.y) * 2 + side) * p.qk_heads * p.expansion + subkey) * dim * 4;
 #pragma unroll
-  for (int n = 0; n < 4; ++n) {
-    const int element = threadIdx.x + kThreads * n;
-    if (element < 4 * dim) p.dtaps_parts[part + element] = dtaps[n];
+  for (int j = 0; j < kChannels; ++j) {
+    parts[threadIdx.x] = {dtaps[j][0], dtaps[j][1], dtaps[j][2], dtaps[j][3]};
+    __syncthreads();
+    if (warp == 0 && channel(j) < dim) {
+      float4 sum{};
+      for (int w = 0; w < warps; ++w) {
+        const float4 x = parts[w * 32 + lane];
+        sum.x += x.x, sum.y += x.y, sum.z += x.z, sum.w += x.w;
+      }
+      reinterpret_cast<float4*>(p.dtaps_parts + part)[channel(j)] = sum;
+    }
+    __syncthreads();
   }
 }
 
@@ -251,8 +250,11 @@ __global__ void __launch_bounds__(kThreads) sum_parts(const __grid_constant__ Gr
 
 }  // namespace
 
-const void* convolution_gradients_kernel() {
-  return reinterpret_cast<const void*>(&convolution_gradients);
+const void* convolution_gradients_kernel(int key_dim) {
+  return key_dim <= 32    ? reinterpret_cast<const void*>(&convolution_gradients<1>)
+         : key_dim <= 64  ? reinterpret_cast<const void*>(&convolution_gradients<2>)
+         : key_dim <= 128 ? reinterpret_cast<const void*>(&convolution_gradients<4>)
+                          : reinterpret_cast<const void*>(&convolution_gradients<8>);
 }
 const void* input_gradients_kernel() {
   return reinterpret_cast<const void*>(&input_gradients);

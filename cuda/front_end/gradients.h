@@ -12,6 +12,7 @@ struct GradientParameters {
   const void* x[2];       ///< [rows, T, Hq, K]
   const void* weight[2];  ///< [Hq, K, E, K]
   const void* taps[2];    ///< [Hq, E, K, 4]
+  const void* y[2];       ///< [rows, T, Hq, E, K], SiLU(x) W, what the way forward left
   const void* dout[2];    ///< [rows, T, Hq, E, K], what the recurrence's backward left
   void* dy[2];            ///< [rows, T, Hq, E, K], between the passes
   void* dx[2];            ///< [rows, T, Hq, K]
@@ -27,23 +28,20 @@ struct GradientParameters {
 };
 
 /// In the order of the launches. Blocks of each:
-const void* convolution_gradients_kernel();  ///< (subkeys, ranges, sides)
-const void* input_gradients_kernel();        ///< (Hq, token tiles of all rows, sides)
-const void* weight_gradients_kernel();       ///< (subkeys x tiles of K x K, ranges, sides)
-const void* sum_parts_kernel();              ///< (blocks of elements, 1, sides)
+const void* convolution_gradients_kernel(int key_dim);  ///< (subkeys, ranges, sides)
+const void* input_gradients_kernel();                   ///< (Hq, token tiles of all rows, sides)
+const void* weight_gradients_kernel();                  ///< (subkeys x tiles of K x K, ranges, sides)
+const void* sum_parts_kernel();                         ///< (blocks of elements, 1, sides)
 
 inline constexpr int kGradientThreads = 256;
-/// Tokens of a tile of the convolution's gradients: with K = 256 its 63 rows are 63 KiB, which every device
-/// has.
-inline constexpr int kConvolutionTokens = 16;
+/// A range of tokens is a multiple of this: eight warps of eight.
+inline constexpr int kRangeTokens = 64;
 /// Tokens of a tile of the input's gradients: a thread's sums.
 inline constexpr int kInputTokens = 32;
 /// Of K x K, a block's square of the weight's gradient, and tokens staged at a time.
 inline constexpr int kWeightTile = 64, kWeightTokens = 16;
 
-constexpr int convolution_gradients_bytes(int key_dim) {
-  return ((kConvolutionTokens + 6) * 2 + kConvolutionTokens + 3) * key_dim * 4;
-}
+inline constexpr int kConvolutionGradientsBytes = kGradientThreads * 16;  ///< static
 constexpr int input_gradients_bytes(int key_dim) {
   return kInputTokens * key_dim * 4;
 }
