@@ -19,6 +19,9 @@ constexpr std::size_t kPositionBytes = 1024;
 // 64 columns at K = 128 were slower on an H200 than twice the workgroups of 32.
 constexpr std::uint32_t kStatesTiles[] = {32, 16};
 constexpr std::uint32_t kOutputsTiles[] = {128, 64, 32, 16};
+// Elements of a state that 256 invocations keep without cooperative matrices: 4 x 4 each. Twice as many spill
+// on RDNA3.
+constexpr std::int64_t kStateElements = 4096;
 // 64 tokens: longer chunks only add work within the chunk, shorter ones states between them.
 constexpr std::uint32_t kChunks[] = {64, 32, 16};
 // Workgroups a multiprocessor that hide each other's waiting, where the figures are known.
@@ -79,7 +82,8 @@ Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperat
       t.states_tile = tile;
       count_bytes(problem, t);
       const bool enough = chains * (value_dim / tile) >= kWorkgroups * limits.multiprocessors;
-      if (value_dim % tile == 0 && fits(t.states_bytes) && enough) break;
+      const bool in_registers = cooperative || problem.key_dim * tile <= kStateElements;
+      if (value_dim % tile == 0 && fits(t.states_bytes) && enough && in_registers) break;
     }
     for (std::uint32_t tile : kOutputsTiles) {
       t.outputs_tile = tile;

@@ -76,7 +76,8 @@ std::int64_t slots_per_launch(const Problem& p, const Tiles& tiles, std::int64_t
   // A launch's slots are the same chunks of every sequence, or one sequence's chunks where they are packed.
   const std::int64_t chains = p.packed ? 1 : p.sequences;
   const std::int64_t by_loops = (bounds.loop_iterations - 1000) / loops_of(p, tiles).states * chains;
-  const std::int64_t most = std::min({by_work, by_bytes, by_loops, kMostWorkgroups});
+  const std::int64_t by_tokens = bounds.tokens / tiles.chunk * chains;
+  const std::int64_t most = std::min({by_work, by_bytes, by_loops, by_tokens, kMostWorkgroups});
   return std::max<std::int64_t>(most / chains, 1) * chains;
 }
 

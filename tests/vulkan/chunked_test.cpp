@@ -5,10 +5,14 @@
 
 #include <statescope/error.h>
 
+#include "profiler/case_file.h"
 #include "runtime/check/cases.h"
+#include "runtime/vulkan/device.h"
+#include "runtime/vulkan/instance.h"
 #include "runtime/vulkan/kernels.h"
 #include "runtime/vulkan/spirv.h"
 #include "runtime/vulkan_chunked.h"
+#include "tests/golden_files.h"
 #include "tests/vulkan/vulkan_fixture.h"
 
 namespace statescope {
@@ -24,7 +28,7 @@ std::vector<Case> cases_for(Device& device, const Combination& combination) {
   const auto [rule, pass, dtype] = combination;
   const std::vector<Case> all = cases(rule, pass, Form::kChunked, dtype);
   if (device.info().hardware) return all;
-  const std::size_t stride = (dtype == DType::kF32 ? 2 : 6) *
+  const std::size_t stride = (dtype == DType::kF32 ? 3 : 8) *
                              (device.info().description.find("llvmpipe") == std::string::npos ? 2 : 1);
   const std::size_t first = static_cast<std::size_t>(rule) + 2 * static_cast<std::size_t>(dtype);
   std::vector<Case> some;
@@ -113,6 +117,92 @@ TEST(VulkanChunkedTable, SharedMemoryIsWhatTheShadersDeclare) {
           }
   EXPECT_GT(compared, 1000);
   EXPECT_TRUE(!built_with_matrices() || by_matrices > 200);
+}
+
+/// Every device as it is reported, after `reduce`, with these bounds of a launch.
+template <typename Reduce>
+std::vector<std::shared_ptr<Device>> reduced_devices(Reduce reduce, const vulkan::LaunchBounds& bounds) {
+  std::vector<std::shared_ptr<Device>> out;
+  std::string why;
+  const auto instance = vulkan::create_instance(why);
+  if (!instance) return out;
+  for (vulkan::PhysicalDevice& physical : vulkan::find_physical_devices(instance, why)) {
+    reduce(physical.info.limits);
+    out.push_back(vulkan::make_device(physical, bounds));
+  }
+  return out;
+}
+
+Problem chunked_example(Rule rule) {
+  Problem p = example_problem(rule);
+  p.form = Form::kChunked;
+  p.seq_len = 200;
+  return p;
+}
+
+class VulkanChunkedForm : public VulkanTest {};
+
+TEST_F(VulkanChunkedForm, ChunksInSeveralLaunches) {
+  for (const auto& device : reduced_devices([](DeviceLimits&) {}, {.flop = 1e11, .tokens = 20}))
+    for (Rule rule : kRules) {
+      const Problem p = chunked_example(rule);
+      EXPECT_GT(device->plan(p).launches.size(), 7u) << "four chunks, a launch or more each";
+      check(*device, p, 11, Gates::kModel);
+    }
+}
+
+// Sequences that end within a launch, begin within one, and are empty.
+TEST_F(VulkanChunkedForm, PackedSequencesInSeveralLaunches) {
+  for (const auto& device : reduced_devices([](DeviceLimits&) {}, {.flop = 1e11, .tokens = 20}))
+    for (Rule rule : kRules) {
+      Problem p = chunked_example(rule);
+      p.batch = 1;
+      p.sequences = 6;
+      p.packed = true;
+      TensorSet inputs = round_inputs(p, generate_inputs(p, 4));
+      const std::int32_t ends[] = {0, 0, 7, 7, 120, 190, 200};
+      std::ranges::copy(ends, inputs[Slot::kCuSeqlens].as<std::int32_t>().begin());
+      EXPECT_GT(device->plan(p).launches.size(), 7u);
+      for (const OutputError& e : compare_outputs(p, run(*device, p, inputs), cpu::run_recurrent(p, inputs)))
+        EXPECT_TRUE(e.ok()) << name(rule) << " " << name(e.slot) << " " << e.error;
+    }
+}
+
+TEST_F(VulkanChunkedForm, OnTheSmallestDevice) {
+  const auto reduce = [](DeviceLimits& limits) {
+    limits.shared_memory_per_workgroup = 16384;
+    limits.max_workgroup_size = 128;
+    limits.cooperative_matrix_f16 = limits.cooperative_matrix_bf16 = false;
+  };
+  for (const auto& device : reduced_devices(reduce, {}))
+    for (Rule rule : kRules) check(*device, chunked_example(rule), 5, Gates::kSpike);
+}
+
+TEST_F(VulkanChunkedForm, RepeatsBitForBit) {
+  for (const auto& device : devices())
+    for (Rule rule : {Rule::kGla, Rule::kGatedDelta}) {
+      const Problem p = chunked_example(rule);
+      const TensorSet inputs = round_inputs(p, generate_inputs(p, 5));
+      const TensorSet first = run(*device, p, inputs), second = run(*device, p, inputs);
+      EXPECT_EQ(first[Slot::kO].bytes, second[Slot::kO].bytes) << name(rule);
+      EXPECT_EQ(first[Slot::kHt].bytes, second[Slot::kHt].bytes) << name(rule);
+    }
+}
+
+TEST_F(VulkanChunkedForm, AgreesWithTheFiles) {
+  for (const auto& path : golden_files()) {
+    const CaseFile file = read_case_file(path);
+    ASSERT_TRUE(file.rule);
+    const TensorSet inputs = inputs_of(file, Pass::kForward);
+    Problem problem = problem_of(inputs, *file.rule, Pass::kForward, file.scale, DType::kF32);
+    problem.form = Form::kChunked;
+    for (const auto& device : devices()) {
+      const TensorSet outputs = run(*device, problem, round_inputs(problem, inputs));
+      for (const OutputError& e : compare_outputs(problem, outputs, file.tensors))
+        EXPECT_TRUE(e.ok()) << path.filename() << " on " << device->info().description << ": " << name(e.slot)
+                            << " " << e.error;
+    }
+  }
 }
 
 std::vector<Combination> combinations() {
