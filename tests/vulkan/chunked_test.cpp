@@ -22,8 +22,8 @@ using Combination = std::tuple<Rule, Pass, DType>;
 
 class VulkanChunked : public VulkanTest, public testing::WithParamInterface<Combination> {};
 
-/// Hardware runs every case. Software devices run every case of one type, and of the others every n-th, from
-/// a first one that differs between combinations: kernels are compiled anew for each K and chunk.
+/// Hardware runs every case. Software devices run every n-th, from a first one that differs between
+/// combinations: kernels are compiled anew for each K and chunk.
 std::vector<Case> cases_for(Device& device, const Combination& combination) {
   const auto [rule, pass, dtype] = combination;
   const std::vector<Case> all = cases(rule, pass, Form::kChunked, dtype);
