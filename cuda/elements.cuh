@@ -52,6 +52,20 @@ __device__ inline void store1(void* base, std::int64_t index, DType type, float 
   }
 }
 
+/// Four consecutive elements; `index` is a multiple of four.
+__device__ inline void store4(void* base, std::int64_t index, DType type, float4 x) {
+  if (type == DType::kF32) {
+    *reinterpret_cast<float4*>(static_cast<float*>(base) + index) = x;
+    return;
+  }
+  std::uint16_t raw[4];
+  const float values[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) store1(raw, i, type, values[i]);
+  *reinterpret_cast<uint2*>(static_cast<std::uint16_t*>(base) + index) = {
+      raw[0] | std::uint32_t{raw[1]} << 16, raw[2] | std::uint32_t{raw[3]} << 16};
+}
+
 __device__ inline float4 scaled(float4 x, float s) {
   return make_float4(x.x * s, x.y * s, x.z * s, x.w * s);
 }

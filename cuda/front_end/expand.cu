@@ -84,7 +84,21 @@ __global__ void __launch_bounds__(kExpandThreads) expand(const __grid_constant__
   }
 }
 
+/// Eight values a thread.
+__global__ void __launch_bounds__(kActivateThreads) activate(const __grid_constant__ ActivateParameters p) {
+  const std::int64_t i = 8 * (blockIdx.x * std::int64_t(kActivateThreads) + threadIdx.x);
+  if (i >= p.elements) return;
+  for (int half = 0; half < 2; ++half) {
+    const float4 x = load4(p.x[blockIdx.z], i + 4 * half, p.dtype);
+    store4(p.out[blockIdx.z], i + 4 * half, p.dtype, {silu(x.x), silu(x.y), silu(x.z), silu(x.w)});
+  }
+}
+
 }  // namespace
+
+const void* activate_kernel() {
+  return reinterpret_cast<const void*>(&activate);
+}
 
 const void* expand_kernel() {
   return reinterpret_cast<const void*>(&expand);

@@ -47,13 +47,14 @@ constexpr Ranges best_ranges(std::int64_t seq_len, std::int64_t rows, std::int64
 const void* expand_kernel();                                           ///< any K, any type
 const void* expand_tensor_kernel(DType type, bool norm, bool packed);  ///< K = 128, 16-bit, capability 9.0
 
-/// SiLU of 16-bit values. Blocks: (eighths / kActivateThreads, 1, sides).
+/// SiLU of 16-bit values, eight a thread. Blocks: (elements / 8 / kActivateThreads, 1, sides).
 struct ActivateParameters {
   const void* x[2];
   void* out[2];
-  std::int64_t eighths;  ///< elements / 8
+  std::int64_t elements;
+  DType dtype;
 };
-const void* activate_kernel(DType type);
+const void* activate_kernel();
 inline constexpr int kActivateThreads = 256;
 
 inline constexpr int kExpandThreads = 256, kExpandTokens = 32;

@@ -57,19 +57,6 @@ __device__ float sum_of_four(const float (&x)[4], int lane) {
   return sum;
 }
 
-/// Eight values a thread.
-template <class T>
-__global__ void __launch_bounds__(kActivateThreads) activate(const __grid_constant__ ActivateParameters p) {
-  const std::int64_t i = blockIdx.x * std::int64_t(kActivateThreads) + threadIdx.x;
-  if (i >= p.eighths) return;
-  uint4 v = __ldg(static_cast<const uint4*>(p.x[blockIdx.z]) + i);
-  for (uint32_t* pair : {&v.x, &v.y, &v.z, &v.w}) {
-    const float2 x = ptx::unpack<T>(*pair);
-    *pair = ptx::pack<T>(silu(x.x), silu(x.y));
-  }
-  static_cast<uint4*>(p.out[blockIdx.z])[i] = v;
-}
-
 template <class T, bool kNorm, bool kPacked>
 __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
     expand(const __grid_constant__ ExpandParameters p) {
@@ -226,11 +213,6 @@ const void* expand_of(bool norm, bool packed) {
 
 const void* expand_tensor_kernel(DType type, bool norm, bool packed) {
   return type == DType::kBf16 ? expand_of<__nv_bfloat16>(norm, packed) : expand_of<__half>(norm, packed);
-}
-
-const void* activate_kernel(DType type) {
-  return type == DType::kBf16 ? reinterpret_cast<const void*>(&activate<__nv_bfloat16>)
-                              : reinterpret_cast<const void*>(&activate<__half>);
 }
 
 }  // namespace statescope::cuda::front_end

@@ -24,6 +24,16 @@ bool on_tensor_cores(const Problem& p) {
   return major == 9;
 }
 
+/// Whether the gradients' products have tiles for this size.
+bool has_product_tiles(const Problem& p) {
+  return p.dtype != DType::kF32 && (p.key_dim == 64 || p.key_dim == 128 || p.key_dim == 256);
+}
+
+/// SiLU(x) is kept where a kernel on tensor cores reads it.
+bool activates(const Problem& p) {
+  return on_tensor_cores(p) || (p.pass == Pass::kBackward && has_product_tiles(p));
+}
+
 /// Multiprocessors of the current device times `blocks` on each.
 std::int64_t blocks_held(int blocks) {
   int device = 0, multiprocessors = 0;
@@ -51,7 +61,7 @@ Scratch scratch_of(const Problem& p) {
   Scratch s{};
   s.side = aligned(elements(inner, Slot::kQ) * size_of(p.dtype));
   s.activated = s.expanded + 2 * s.side;
-  s.activated_side = on_tensor_cores(p) ? aligned(elements(p, Slot::kQ) * size_of(p.dtype)) : 0;
+  s.activated_side = activates(p) ? aligned(elements(p, Slot::kQ) * size_of(p.dtype)) : 0;
   s.y = s.end = s.activated + 2 * s.activated_side;
   if (p.pass != Pass::kBackward) return s;
   s.gradients = s.y + 2 * s.side;
@@ -63,15 +73,15 @@ Scratch scratch_of(const Problem& p) {
 }
 
 KernelLaunch activate_launch(const Problem& p) {
-  const std::int64_t eighths = element_count(shape_of(p, Slot::kQ)) / 8;
+  const std::int64_t elements = element_count(shape_of(p, Slot::kQ)), each = 8 * kActivateThreads;
   KernelLaunch launch;
   launch.name = "front_end.activate";
-  launch.function = activate_kernel(p.dtype);
-  launch.grid = dim3(static_cast<unsigned>((eighths + kActivateThreads - 1) / kActivateThreads), 1, 2);
+  launch.function = activate_kernel();
+  launch.grid = dim3(static_cast<unsigned>((elements + each - 1) / each), 1, 2);
   launch.block = kActivateThreads;
-  bind_parameters(launch, [eighths, s = scratch_of(p)](const Arguments& a) {
+  bind_parameters(launch, [elements, s = scratch_of(p)](const Arguments& a) {
     return ActivateParameters{
-        {a.q, a.k}, {a.scratch + s.activated, a.scratch + s.activated + s.activated_side}, eighths};
+        {a.q, a.k}, {a.scratch + s.activated, a.scratch + s.activated + s.activated_side}, elements, a.dtype};
   });
   return launch;
 }
@@ -83,7 +93,7 @@ std::vector<KernelLaunch> expand_launches(const Problem& p) {
                                     blocks_held(tensor ? kTensorBlocks : 2));
 
   std::vector<KernelLaunch> launches;
-  if (tensor) launches.push_back(activate_launch(p));
+  if (activates(p)) launches.push_back(activate_launch(p));
   KernelLaunch& launch = launches.emplace_back();
   launch.name = tensor ? "front_end.expand_tensor" : "front_end.expand";
   launch.function = tensor ? expand_tensor_kernel(p.dtype, norm, p.packed) : expand_kernel();
@@ -127,6 +137,7 @@ std::vector<KernelLaunch> gradient_launches(const Problem& p) {
     x.weight[0] = a.q_expand, x.weight[1] = a.k_expand;
     x.taps[0] = a.q_conv, x.taps[1] = a.k_conv;
     for (int side = 0; side < 2; ++side) {
+      x.activated[side] = sides(scratch.activated + side * scratch.activated_side);
       x.y[side] = sides(scratch.y + side * scratch.side);
       x.dout[side] = sides(scratch.gradients + side * scratch.side);
       x.dy[side] = sides(scratch.expanded + side * scratch.side);
@@ -150,24 +161,40 @@ std::vector<KernelLaunch> gradient_launches(const Problem& p) {
     return x;
   };
   std::vector<KernelLaunch> launches;
-  const auto add = [&](const char* name, const void* function, dim3 grid, int shared_bytes) {
+  const auto add = [&](const char* name, const void* function, dim3 grid, int threads, int shared_bytes) {
     KernelLaunch& launch = launches.emplace_back();
     launch.name = name;
     launch.function = function;
     launch.grid = grid;
-    launch.block = kGradientThreads;
+    launch.block = static_cast<unsigned>(threads);
     launch.dynamic_shared_bytes = launch.predicted_shared_bytes = static_cast<std::size_t>(shared_bytes);
     bind_parameters(launch, parameters);
   };
-  const auto tokens = static_cast<unsigned>(p.batch * ((p.seq_len + kInputTokens - 1) / kInputTokens));
-  const auto tiles = static_cast<unsigned>((dim + kWeightTile - 1) / kWeightTile);
-  add("front_end.convolution_gradients", convolution_gradients_kernel(dim), dim3(subkeys, all_ranges, 2), 0);
+  const auto token_tiles = [&](int tile) {
+    return static_cast<unsigned>(p.batch * ((p.seq_len + tile - 1) / tile));
+  };
+  const auto square = [&](int tile) {
+    const auto tiles = static_cast<unsigned>((dim + tile - 1) / tile);
+    return tiles * tiles;
+  };
+  const auto heads = static_cast<unsigned>(p.qk_heads);
+  add("front_end.convolution_gradients", convolution_gradients_kernel(dim), dim3(subkeys, all_ranges, 2),
+      kGradientThreads, 0);
   launches.back().predicted_shared_bytes = kConvolutionGradientsBytes;
-  add("front_end.input_gradients", input_gradients_kernel(),
-      dim3(static_cast<unsigned>(p.qk_heads), tokens, 2), input_gradients_bytes(dim));
-  add("front_end.weight_gradients", weight_gradients_kernel(), dim3(subkeys * tiles * tiles, all_ranges, 2),
-      kWeightGradientsBytes);
-  add("front_end.sum_parts", sum_parts_kernel(), dim3(1024, 1, 2), 0);
+  if (has_product_tiles(p)) {
+    const int tile = product_tile(dim);
+    add("front_end.input_product", input_product_kernel(p.dtype, dim),
+        dim3(heads * static_cast<unsigned>(dim / tile), token_tiles(kProductTokens), 2), kProductThreads,
+        input_product_bytes(dim));
+    add("front_end.weight_product", weight_product_kernel(p.dtype, dim),
+        dim3(subkeys * square(tile), all_ranges, 2), 2 * kProductThreads, weight_product_bytes(dim));
+  } else {
+    add("front_end.input_gradients", input_gradients_kernel(), dim3(heads, token_tiles(kInputTokens), 2),
+        kGradientThreads, input_gradients_bytes(dim));
+    add("front_end.weight_gradients", weight_gradients_kernel(),
+        dim3(subkeys * square(kWeightTile), all_ranges, 2), kGradientThreads, kWeightGradientsBytes);
+  }
+  add("front_end.sum_parts", sum_parts_kernel(), dim3(1024, 1, 2), kGradientThreads, 0);
   return launches;
 }
 
