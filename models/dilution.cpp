@@ -163,7 +163,8 @@ double recall_at_1(Device& device, Rule rule, std::span<const Keys> draws, std::
     if (is_input(slot) && takes_part(problem, slot))
       inputs[slot] = Tensor(DType::kF32, shape_of(problem, slot));
   }
-  Random random(seed);
+  // A stream of its own: drawn like the keys, from their seed, the values would be the keys where K = V.
+  Random random(~seed);
   std::vector<float> values = normals(problem.batch * n * value_dim, 1, random);
   normalise(values, value_dim);
   for (std::int64_t row = 0; row < problem.batch; ++row) {
