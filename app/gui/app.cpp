@@ -223,6 +223,12 @@ void App::top_bar(float width, float height) {
     apply_tour_step(settings);
   }
 
+  if (profile.shaders.result().in_use) {
+    ImGui::SameLine(0, theme.px(12));
+    ImGui::AlignTextToFramePadding();
+    text(theme.fonts.small, p.limit, "edited shaders");
+    help_on_hover(theme, "shader");
+  }
   const char* other = settings.dark ? "Light" : "Dark";
   const float right = width - margin;
   const float theme_width = ImGui::CalcTextSize(other).x + theme.px(18), help_width = theme.px(28);
@@ -232,12 +238,6 @@ void App::top_bar(float width, float height) {
   if (ImGui::Button("?", {help_width, 0})) shortcuts_asked_ = true;
   shortcuts_popup();
 
-  if (profile.shaders.result().in_use) {
-    ImGui::SameLine(0, theme.px(12));
-    ImGui::AlignTextToFramePadding();
-    text(theme.fonts.small, p.limit, "edited shaders");
-    help_on_hover(theme, "shader");
-  }
   const Worker::State state = session.worker().state();
   const float status_right = right - theme_width - help_width - theme.px(22);
   const float stop_width = theme.px(52);

@@ -46,6 +46,17 @@ std::vector<Tick> linear_ticks(Range range, int wanted) {
     const double value = i * step;
     result.push_back({value, format_value(value), true});
   }
+  // Ticks far from zero and near to each other: as many decimals as tell them apart.
+  const bool alike = std::adjacent_find(result.begin(), result.end(), [](const Tick& a, const Tick& b) {
+                       return a.label == b.label;
+                     }) != result.end();
+  const int decimals = std::clamp(static_cast<int>(std::ceil(-std::log10(step) - 1e-9)), 0, 9);
+  for (Tick& tick : result) {
+    if (!alike) break;
+    char text[48];
+    std::snprintf(text, sizeof text, "%.*f", decimals, tick.value);
+    tick.label = text;
+  }
   return result;
 }
 
@@ -56,7 +67,7 @@ std::vector<Tick> log_ticks(Scale scale, Range range, int wanted) {
   const double span = exponents.hi - exponents.lo;
   const auto every = std::max(1.0, std::ceil(span / std::max(wanted, 1)));
   const bool minor = scale == Scale::kLog10 && every == 1;
-  const bool label_minor = minor && span < 1.3;
+  const bool label_minor = minor && span < 1.8;
   for (double e = std::floor(exponents.lo); e <= exponents.hi + 1e-9; ++e) {
     for (int digit = 1; digit < (minor ? 10 : 2); ++digit) {
       const double value = digit * std::pow(base, e);
@@ -93,11 +104,11 @@ std::vector<Tick> ticks(Scale scale, Range range, int wanted) {
 std::string format_value(double value) {
   if (std::isnan(value)) return "-";
   if (value == 0) return "0";
-  static constexpr std::array<std::pair<double, const char*>, 5> kSuffixes = {
-      {{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}, {1, ""}}};
+  static constexpr std::array<std::pair<double, const char*>, 6> kSuffixes = {
+      {{1e15, "P"}, {1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}, {1, ""}}};
   const double size = std::abs(value);
   char text[32];
-  if (size < 1e-3 || size >= 1e15) {
+  if (size < 1e-3 || size >= 1e18) {
     std::snprintf(text, sizeof text, "%.3g", value);
     return text;
   }

@@ -95,9 +95,10 @@ void draw_lines(const View& view, ProfileUi& ui, const Lines& lines, ImVec2 size
   const float gutter = letter * static_cast<float>(std::to_string(lines.lines.size()).size() + 1);
   const bool any = !lines.matches.empty();
   const std::size_t current = any ? lines.matches[std::min(ui.match, lines.matches.size() - 1)] : SIZE_MAX;
-  if (ui.scroll_to_match && any)
+  if (ui.scroll_to_match && any) {
     ImGui::SetScrollY(std::max(0.0f, static_cast<float>(current) * height - size.y / 3));
-  ui.scroll_to_match = false;
+    ui.scroll_to_match = false;
+  }
   ImDrawList& list = *ImGui::GetWindowDrawList();
   ImGuiListClipper clipper;
   clipper.Begin(static_cast<int>(lines.lines.size()), height);

@@ -11,16 +11,19 @@ namespace {
 constexpr std::int64_t kPairCounts[] = {8, 16, 32, 64, 128, 256};
 
 /// Recall of n pairs with independent unit keys and unit values under a rule that only adds, by normal
-/// distributions: the right value's score is 1 with variance I / V, a wrong one's 0 with variance
-/// (1 + I) / V + 1 / (E K), I = (n - 1) / (E K) being eq 7's interference; right is above all n - 1 wrong.
+/// distributions. I = (n - 1) / (E K) is eq 7's interference. The right value's score is T = 1 with variance
+/// I / V; the read-out's squared length is then 1 + I + 2 (T - 1), and a wrong value's score has that over V,
+/// and 1 / (E K) from its own share in the read-out, as variance. The right one is above all n - 1 wrong
+/// ones.
 double additive_recall(double n, double width, double values) {
-  const double leak = (n - 1) / width;
-  const double right = std::sqrt(leak / values), wrong = std::sqrt((1 + leak) / values + 1 / width);
+  const double leak = (n - 1) / width, spread = std::sqrt(leak / values);
   constexpr int kSteps = 96;
   double sum = 0, weight = 0;
   for (int i = 0; i <= kSteps; ++i) {
     const double z = -5 + 10.0 * i / kSteps, density = std::exp(-z * z / 2);
-    const double below = std::erfc(-(1 + right * z) / wrong / std::sqrt(2.0)) / 2;
+    const double length = std::max(1 + leak + 2 * spread * z, 0.0);
+    const double wrong = std::sqrt(length / values + 1 / width);
+    const double below = std::erfc(-(1 + spread * z) / wrong / std::sqrt(2.0)) / 2;
     sum += density * std::pow(below, n - 1);
     weight += density;
   }

@@ -116,7 +116,7 @@ void draw_heads(const View& view, const Recording& recording, std::size_t place,
   trained_line(theme, recording.trained);
   for (std::size_t head = 0; head < curves.size(); ++head) {
     const bool bad = collapsed(recording, layer, head);
-    const std::string label = "head " + std::to_string(head) + (bad ? ", collapsed" : "");
+    const std::string label = "head " + std::to_string(head) + (bad ? " (collapsed)" : "");
     plot::line(label.c_str(), curves[head].tokens, curves[head].values,
                {.color = head_color(theme, head, curves.size()),
                 .width = bad ? 3.0f : 1.5f,
@@ -260,16 +260,19 @@ void decay_panel(const View& view, const Recording* recording, Rect rect) {
   constexpr double kRemembers = 0.997;  // of the papers: cumulated over the training length
   const auto trained = static_cast<double>(recording->trained);
   std::vector<double> lives;
-  double longest = trained;
+  double longest = trained, shortest = 1;
   for (const HeadStatistics& head : heads) {
     const double a_token = -head.log_decay / static_cast<double>(last->tokens);
     lives.push_back(a_token > 0 ? std::log(2.0) / a_token : INFINITY);
-    if (std::isfinite(lives.back())) longest = std::max(longest, lives.back());
+    if (!std::isfinite(lives.back())) continue;
+    longest = std::max(longest, lives.back());
+    shortest = std::min(shortest, lives.back());
   }
   const double top = longest * 6;
   plot::setup_axis(plot::Axis::kX, "head", "", plot::Scale::kLinear,
                    plot::Range{-0.6, static_cast<double>(heads.size()) - 0.4});
-  plot::setup_axis(plot::Axis::kY, "half-life", "tokens", plot::Scale::kLog10, plot::Range{0.5, top});
+  plot::setup_axis(plot::Axis::kY, "half-life", "tokens", plot::Scale::kLog10,
+                   plot::Range{shortest / 2, top});
   std::vector<plot::Tick> ticks;
   const std::size_t every = std::max<std::size_t>(1, heads.size() / 16);
   for (std::size_t i = 0; i < heads.size(); i += every)
@@ -299,48 +302,63 @@ void verdict_panel(const View& view, const All& all, Rect rect) {
   const Palette& p = theme.palette;
   const ImVec2 size =
       begin_panel(theme, "verdict-panel", rect, "Collapse", "by the papers' criteria", "collapse");
+  const float left = theme.px(112), width = size.x - left;
   ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, {theme.px(6), theme.px(3)});
   for (const auto& recording : all) {
     const Look look = look_of(recording->mitigation);
     legend_entry(theme, color_of(theme, recording->mitigation), look.marker, false, look.title);
     help_on_hover(theme, look.help_key);
-    same_line_at(theme.px(112));
+    same_line_at(left);
     if (!recording->error.empty()) {
-      text(theme.fonts.small, p.dim, "does not apply", size.x - theme.px(112));
+      text(theme.fonts.small, p.dim, "does not apply", width);
       if (ImGui::IsItemHovered()) ImGui::SetTooltip("%s", recording->error.c_str());
       continue;
     }
     if (!recording->collapse) {
       text(theme.fonts.small, p.dim, recording->done ? "no records past the training length" : "recording …",
-           size.x - theme.px(112));
+           width);
       continue;
     }
     const Collapse& found = *recording->collapse;
     std::size_t heads = 0;
     for (const auto& layer : recording->records.front().layers) heads += layer.size();
     double most = 0;
-    std::size_t never = 0;
-    for (const Collapse::Head& head : found.heads) {
-      most = std::max(most, head.variance_ratio);
-      never += head.never_forgets ? 1 : 0;
-    }
-    const bool calm = found.heads.empty() && !found.loss;
-    std::string line = found.heads.empty()
-                           ? "no head of " + std::to_string(heads)
-                           : std::to_string(found.heads.size()) + " of " + std::to_string(heads) +
-                                 " heads, variance up to " + times(most);
-    text(theme.fonts.small, calm ? p.good : p.bad, line, size.x - theme.px(112));
+    for (const Collapse::Head& head : found.heads) most = std::max(most, head.variance_ratio);
+    const std::string line = found.heads.empty()
+                                 ? "no head of " + std::to_string(heads)
+                                 : std::to_string(found.heads.size()) + " of " + std::to_string(heads) +
+                                       " heads, variance up to " + times(most);
+    text(theme.fonts.small, found.heads.empty() ? p.good : p.bad, line, width);
     help_on_hover(theme, "collapse");
-    if (never > 0) {
-      ImGui::Dummy({0, 0});
-      same_line_at(theme.px(112));
-      text(theme.fonts.small, p.dim, std::to_string(never) + " of them never forget", size.x - theme.px(112));
-    }
     ImGui::Dummy({0, 0});
-    same_line_at(theme.px(112));
+    same_line_at(left);
     text(theme.fonts.small, found.loss ? p.bad : p.dim,
-         found.loss ? "loss past training over twice that within" : "loss within twice that within training",
-         size.x - theme.px(112));
+         found.loss ? "loss over twice that within training" : "loss within twice that of training", width);
+    if (recording->mitigation == "window") {
+      ImGui::Dummy({0, 0});
+      same_line_at(left);
+      text(theme.fonts.small, p.dim, "state before the taking out", width);
+      help_on_hover(theme, "window");
+    }
+  }
+  if (!all.empty() && all.front()->collapse && !all.front()->collapse->heads.empty()) {
+    ImGui::Dummy({0, theme.px(4)});
+    text(theme.fonts.bold, p.text, "Collapsed heads");
+    help_on_hover(theme, "collapse");
+    ImGui::SameLine(0, theme.px(8));
+    text(theme.fonts.small, p.dim, std::string(look_of(all.front()->mitigation).title));
+    std::vector<Collapse::Head> heads = all.front()->collapse->heads;
+    std::stable_sort(heads.begin(), heads.end(), [](const Collapse::Head& a, const Collapse::Head& b) {
+      return a.variance_ratio > b.variance_ratio;
+    });
+    for (const Collapse::Head& head : heads) {
+      if (ImGui::GetContentRegionAvail().y < theme.px(16)) break;
+      text(theme.fonts.small, p.text,
+           "layer " + std::to_string(head.layer) + "  head " + std::to_string(head.head));
+      same_line_at(left);
+      text(theme.fonts.small, p.text,
+           "variance " + times(head.variance_ratio) + (head.never_forgets ? ", never forgets" : ""), width);
+    }
   }
   ImGui::PopStyleVar();
   end_panel();

@@ -142,12 +142,15 @@ std::string kernel_label(const OpenCapture& open, const KernelRow& row) {
   const auto without = [&](const std::string& prefix) {
     if (label.size() > prefix.size() && label.starts_with(prefix)) label.erase(0, prefix.size());
   };
+  const std::string api = std::string(name(open.capture.devices[entry.device].info.api)) + ".";
+  without(api);
   if (part) {
-    without(entry.kernel + ".");
+    const std::string run = entry.kernel.starts_with(api) ? entry.kernel.substr(api.size()) : entry.kernel;
+    without(run + ".");
     without(std::string(name(entry.problem.rule)) + ".");
+    without(std::string(name(entry.problem.pass)) + ".");
     return label;
   }
-  without(std::string(name(open.capture.devices[entry.device].info.api)) + ".");
   const bool passes = std::any_of(entries.begin(), entries.end(), [&](const CaptureEntry& other) {
     return other.problem.pass != entry.problem.pass;
   });
@@ -182,8 +185,10 @@ void kernel_table_panel(const View& view, ProfileUi& ui, Rect rect) {
   char filter[64];
   std::snprintf(filter, sizeof filter, "%s", ui.filter.c_str());
   ImGui::SetNextItemWidth(ImGui::GetContentRegionAvail().x);
-  ImGui::PushStyleVar(ImGuiStyleVar_FramePadding, {theme.px(6), theme.px(1)});
+  ImGui::PushStyleVar(ImGuiStyleVar_FramePadding, {theme.px(6), theme.px(2)});
+  ImGui::PushFont(theme.fonts.small);
   if (ImGui::InputTextWithHint("##filter", "filter by name", filter, sizeof filter)) ui.filter = filter;
+  ImGui::PopFont();
   ImGui::PopStyleVar();
   (void)size;
 

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <fstream>
 
 #include <statescope/error.h>
 
+#include "app/gui/axis.h"
+#include "app/gui/quantity.h"
 #include "profiler/json_fields.h"
 
 namespace statescope::gui {
@@ -107,13 +110,20 @@ double largest_norm(const Recording& recording, const ModelConfig& config) {
 }
 
 std::string parameters_of(const Mitigation& m) {
-  char text[64] = "";
-  if (m.kind == MitigationKind::kForgetMore)
-    std::snprintf(text, sizeof text, "α × %g, keys × %g", m.decay_factor, m.write_factor);
-  if (m.kind == MitigationKind::kWindow)
-    std::snprintf(text, sizeof text, "r = %lld tokens", static_cast<long long>(m.window));
-  if (m.kind == MitigationKind::kNormalise) std::snprintf(text, sizeof text, "p = %.3g", m.norm);
-  return text;
+  switch (m.kind) {
+    case MitigationKind::kForgetMore: {
+      char text[64];
+      std::snprintf(text, sizeof text, "α × %g, keys × %g", m.decay_factor, m.write_factor);
+      return text;
+    }
+    case MitigationKind::kWindow:
+      return "r = " + grouped(m.window) + " tokens";
+    case MitigationKind::kNormalise:
+      return "p = " + plot::format_value(m.norm);
+    case MitigationKind::kNone:
+      break;
+  }
+  return "";
 }
 
 }  // namespace

@@ -34,16 +34,20 @@ Times times_of(const std::string& folder) {
 }
 
 /// The modules whose SPIR-V the launches of a plan were compiled from.
-std::vector<const ShaderModule*> modules_of(const std::vector<CompiledKernel>& compiled) {
+std::vector<const ShaderModule*> modules_of(const std::vector<CompiledKernel>& compiled, DType dtype) {
   std::vector<const ShaderModule*> used;
   for (const ShaderModule& module : shader_modules()) {
     const auto spirv = vulkan::find_module(module.name);
     const std::vector<std::uint32_t> plain(spirv.begin(), spirv.end());
     const bool runs = std::any_of(compiled.begin(), compiled.end(), [&](const CompiledKernel& kernel) {
       if (kernel.spirv == plain) return true;
-      // bfloat16 is made of the float16 module.
-      return kernel.spirv.size() > plain.size() && module.name.find(".16") != std::string::npos &&
-             kernel.spirv == vulkan::with_bfloat16(spirv);
+      // bfloat16 is made of the float16 module, where it can be.
+      if (dtype != DType::kBf16 || kernel.spirv.size() <= plain.size()) return false;
+      try {
+        return kernel.spirv == vulkan::with_bfloat16(spirv);
+      } catch (const Error&) {
+        return false;
+      }
     });
     if (runs) used.push_back(&module);
   }
@@ -102,7 +106,7 @@ void ShaderEditor::work(Session& session, const std::string& folder, const std::
       next.device = device;
       const auto opened = session.open(device);
       const Plan plan = opened->plan(problem);
-      for (const ShaderModule* module : modules_of(opened->compile(plan)))
+      for (const ShaderModule* module : modules_of(opened->compile(plan), problem.dtype))
         next.modules.push_back(module->name);
       next.built = run(*opened, problem, watch);
     }

@@ -67,6 +67,13 @@ TEST(Axis, LogTicksArePowersOfTheBase) {
   EXPECT_TRUE(ticks(Scale::kLog10, {5, 5}, 5).empty());
 }
 
+TEST(Axis, TicksThatLieCloseHaveTheDecimalsThatTellThemApart) {
+  const auto all = ticks(Scale::kLinear, {1.3701, 1.3709}, 4);
+  ASSERT_GE(all.size(), 3u);
+  for (std::size_t i = 1; i < all.size(); ++i) EXPECT_NE(all[i].label, all[i - 1].label);
+  EXPECT_EQ(all[0].label, "1.3702");
+}
+
 TEST(Axis, ValuesReadAsPeopleWriteThem) {
   EXPECT_EQ(format_value(0), "0");
   EXPECT_EQ(format_value(0.25), "0.25");
@@ -78,6 +85,7 @@ TEST(Axis, ValuesReadAsPeopleWriteThem) {
   EXPECT_EQ(format_value(65536), "65.5k");
   EXPECT_EQ(format_value(3e6), "3M");
   EXPECT_EQ(format_value(2.5e12), "2.5T");
+  EXPECT_EQ(format_value(1e15), "1P");
   EXPECT_EQ(format_value(1e-5), "1e-05");
   EXPECT_EQ(format_value(kNan), "-");
 }

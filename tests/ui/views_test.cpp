@@ -1,107 +1,17 @@
 // Every view at two sizes and in both themes: labels are there, none is cut or lies on another, and marks lie
 // where the data says.
-#include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
-#include <sstream>
 
 #include <statescope/safetensors.h>
 
-#include "app/gui/explore.h"
 #include "app/gui/help.h"
 #include "app/gui/tour.h"
-#include "tests/ui/ui_fixture.h"
+#include "tests/ui/views_fixture.h"
 
 namespace statescope::gui {
 namespace {
-
-constexpr std::pair<int, int> kSizes[] = {{1280, 720}, {1920, 1080}};
-constexpr double kPatience = 100;
-
-/// Small sizes, so that a software device answers in seconds.
-Settings small_settings() {
-  Settings settings;
-  settings.key_dim = settings.value_dim = 32;
-  settings.heads = 1;
-  settings.seq_len = 64;
-  settings.expansion = 4;
-  settings.pairs = 32;
-  settings.measure = false;
-  return settings;
-}
-
-struct Row {
-  std::string series;
-  double x = 0, y = 0, value = 0;
-};
-std::vector<Row> rows_of(const std::string& chart) {
-  const plot::Layout* layout = plot::layout(chart);
-  std::vector<Row> rows;
-  if (!layout) return rows;
-  std::istringstream lines(layout->csv);
-  std::string line;
-  std::getline(lines, line);
-  while (std::getline(lines, line)) {
-    std::istringstream fields(line);
-    Row row;
-    std::string x, y, value;
-    std::getline(fields, row.series, ',');
-    std::getline(fields, x, ',');
-    std::getline(fields, y, ',');
-    std::getline(fields, value, ',');
-    row.x = std::atof(x.c_str());
-    row.y = std::atof(y.c_str());
-    row.value = std::atof(value.c_str());
-    rows.push_back(row);
-  }
-  return rows;
-}
-const Row* find(const std::vector<Row>& rows, const std::string& series, double x) {
-  const auto found = std::find_if(rows.begin(), rows.end(),
-                                  [&](const Row& row) { return row.series == series && row.x == x; });
-  return found == rows.end() ? nullptr : &*found;
-}
-
-class ViewsTest : public testing::Test {
- protected:
-  void SetUp() override {
-    plot::capture_csv(true);
-    if (!shared_) STATESCOPE_START(shared_ = std::make_unique<Offscreen>(small_settings(), 1280, 720));
-    app().settings = small_settings();
-    offscreen().resize(1280, 720);
-  }
-  void TearDown() override {
-    if (shared_) {
-      EXPECT_EQ(offscreen().renderer().validation_messages(), 0);
-    }
-  }
-  static void TearDownTestSuite() { shared_.reset(); }
-  static Offscreen& offscreen() { return *shared_; }
-  static App& app() { return shared_->app(); }
-
-  static void settle() { ASSERT_TRUE(offscreen().settle(kPatience)) << "still busy"; }
-
-  static std::vector<DrawnText> text() { return drawn_text(*ImGui::GetDrawData()); }
-
-  static void expect_legible(const std::vector<DrawnText>& runs, const std::string& where) {
-    for (const DrawnText& run : runs) {
-      EXPECT_FALSE(run.clipped) << where << ": '" << run.text << "' is cut";
-    }
-    for (std::size_t i = 0; i < runs.size(); ++i) {
-      for (std::size_t j = i + 1; j < runs.size(); ++j) {
-        const float x = std::min(runs[i].max.x, runs[j].max.x) - std::max(runs[i].min.x, runs[j].min.x);
-        const float y = std::min(runs[i].max.y, runs[j].max.y) - std::max(runs[i].min.y, runs[j].min.y);
-        EXPECT_FALSE(x > 1 && y > 1) << where << ": '" << runs[i].text << "' lies on '" << runs[j].text
-                                     << "'";
-      }
-    }
-  }
-
- private:
-  static inline std::unique_ptr<Offscreen> shared_;
-};
 
 TEST_F(ViewsTest, ExploreShowsEveryPanelAtEverySizeInBothThemes) {
   settle();
@@ -290,6 +200,22 @@ TEST_F(ViewsTest, TheoryStandsBesideMeasurement) {
   }
 }
 
+TEST_F(ViewsTest, RecallHasATheoryWhereRulesOnlyAdd) {
+  settle();
+  EXPECT_FALSE(find(rows_of("recall"), "theory (independent only)", 64)) << "the delta rule replaces";
+  app().settings.rule = Rule::kLinear;
+  app().settings.expansion = 1;
+  settle();
+  const auto points = rows_of("recall");
+  for (const double n : {8.0, 32.0, 64.0, 128.0, 256.0}) {
+    const Row* measured = find(points, "independent", n);
+    const Row* theory = find(points, "theory (independent only)", n);
+    ASSERT_TRUE(measured && theory) << n;
+    EXPECT_NEAR(measured->y, theory->y, 0.08) << n;
+  }
+  EXPECT_LT(find(points, "theory (independent only)", 256)->y, 0.5) << "K = V = 32 hold no 256 pairs";
+}
+
 TEST_F(ViewsTest, ThroughputIsMeasuredOrSaysWhyNot) {
   app().settings.measure = true;
   settle();
@@ -360,6 +286,10 @@ TEST_F(ViewsTest, KeysChangeWhatIsShown) {
   app().press({262, 1});
   EXPECT_EQ(app().settings.expansion, 32);
   app().press({'2', 2});  // ctrl
+  EXPECT_EQ(app().settings.view, "profile");
+  app().press({'3', 2});
+  EXPECT_EQ(app().settings.view, "state");
+  app().press({'4', 2});
   EXPECT_EQ(app().settings.view, "tour");
   app().press({267, 0});  // page down
   EXPECT_EQ(app().settings.tour_step, 1);

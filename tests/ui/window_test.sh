@@ -59,7 +59,7 @@ xdotool key Right key Right
 sleep 0.5
 xdotool key F12
 until_true compgen -G 'statescope-screen-*.png' || fail "F12 saved no screenshot"
-xdotool key ctrl+2 key ctrl+d
+xdotool key ctrl+4 key ctrl+d
 sleep 1
 kill -0 "$app_pid" || fail "the app is gone"
 xdotool key ctrl+1 key ctrl+q
