@@ -116,6 +116,10 @@ struct Writer {
   void operator()(const char* field, const T& value) {
     object[field] = write(value);
   }
+  template <typename T>
+  void added(const char* field, const T& value) {
+    object[field] = write(value);
+  }
 };
 
 template <typename T>
@@ -153,6 +157,11 @@ struct Reader {
     const std::string where = path.empty() ? field : path + "." + field;
     if (found == object.end()) fail(where, "missing");
     read(*found, where, value);
+  }
+  /// A field that files of older programs lack: the value stays what it is.
+  template <typename T>
+  void added(const char* field, T& value) {
+    if (object.contains(field)) (*this)(field, value);
   }
 };
 

@@ -26,7 +26,7 @@ void visit_fields(Visit& visit, P& problem) {
   visit("packed", problem.packed);
   visit("initial_state", problem.initial_state);
   visit("final_state_gradient", problem.final_state_gradient);
-  visit("front_end", problem.front_end);
+  visit.added("front_end", problem.front_end);
   visit("scale", problem.scale);
 }
 
