@@ -2,6 +2,7 @@
 // of the tensor-core kernels.
 #include <tuple>
 
+#include "cuda/front_end/expand.h"
 #include "runtime/check/cases.h"
 #include "tests/cuda/cuda_fixture.h"
 
@@ -51,6 +52,26 @@ INSTANTIATE_TEST_SUITE_P(Cuda, FrontEnd,
                                           testing::Values(Pass::kForward, Pass::kBackward),
                                           testing::ValuesIn(kRunTypes)),
                          name_of);
+
+/// Ranges cover every token with whole tiles, and take no longer than one range a row.
+TEST(FrontEndRanges, CoverARowAndFillTheDevice) {
+  using cuda::front_end::best_ranges;
+  const auto tiles_in_turn = [](std::int64_t per_row, std::int64_t tokens, std::int64_t blocks) {
+    return (per_row * blocks + 395) / 396 * (tokens / 64 + (per_row > 1));
+  };
+  for (std::int64_t seq_len : {1, 63, 64, 65, 1000, 4096, 100000}) {
+    for (std::int64_t blocks : {1, 16, 128, 512, 5000}) {
+      const auto ranges = best_ranges(seq_len, 1, blocks, 64, 396);
+      EXPECT_EQ(ranges.tokens % 64, 0);
+      EXPECT_GE(std::int64_t{ranges.tokens} * ranges.per_row, seq_len);
+      EXPECT_LT(std::int64_t{ranges.tokens} * (ranges.per_row - 1), seq_len);
+      EXPECT_LE(tiles_in_turn(ranges.per_row, ranges.tokens, blocks),
+                tiles_in_turn(1, (seq_len + 63) / 64 * 64, blocks));
+    }
+  }
+  // 512 blocks on 396 places are two rounds, the second a third full; three ranges a row are four, all full.
+  EXPECT_EQ(best_ranges(4096, 4, 128, 64, 396).per_row, 3);
+}
 
 /// A sequence long enough that blocks begin inside it.
 TEST_F(CudaTest, FrontEndCrossesRangesOfTokens) {
