@@ -59,8 +59,10 @@ shared Cell triangle[CHUNK * CHUNK_STRIDE];
 shared vec4 whole[KEY_DIM / 4];  // e^{γ_C}
 #endif
 
-// Where the block of these columns and tokens has this column (or where V is not yet replaced, token).
-uint block_at(uint column, uint token) { return (column / TILE * ROW_TILES + token / TILE) * BLOCK_CELLS + token % TILE / PACK; }
+// Of the block of these columns and tokens, the first row's pack that has this token.
+uint block_at(uint column, uint token) {
+  return (column / TILE * ROW_TILES + token / TILE) * BLOCK_CELLS + token % TILE / PACK;
+}
 
 Rows key_rows(Chunk chunk, uint head, uint subhead) {
 #if RULE == GLA
@@ -87,8 +89,8 @@ void main() {
     const uint first = slot_of(sequence, 0);
     index = slot_begin > first ? slot_begin - first : 0;
     end = slot_end > first ? min(chunks, slot_end - first) : 0;
-    if (chunks == 0 && first >= slot_begin && first < slot_end) index = end;
-    if (index >= end && !(chunks == 0 && first >= slot_begin && first < slot_end)) return;
+    const bool begins_here = first >= slot_begin && first < slot_end;
+    if (index >= end && !(chunks == 0 && begins_here)) return;
   }
 
   const uint state = ((sequence * heads + head) * expansion + subhead) * KEY_DIM * value_dim;

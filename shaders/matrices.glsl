@@ -3,8 +3,8 @@
 //   COOPERATIVE 1  a team is a subgroup and the tile a cooperative matrix: 16-bit operands, subgroups that are whole
 //
 // Operands lie in memory as rows of packs, PACK elements of one row. A pack in a buffer has the type Pack, one in
-// shared memory the type Cell, and a pack's elements in float32 are Values (VALUES_FROM an array of quads of float32). Strides and positions count packs.
-// GLSL passes no arrays of memory by reference: what loads and stores is a macro, `memory` its array.
+// shared memory the type Cell, and a pack's elements in float32 are Values (VALUES_FROM an array of quads of float32).
+// Strides and positions count packs. GLSL passes no arrays of memory by reference: what loads and stores is a macro, `memory` its array.
 #include "elements.glsl"
 
 layout(constant_id = 8) const uint TEAMS = 1;  // of a workgroup
@@ -97,11 +97,9 @@ const uint TEAM_SIZE = 16;
 #define Pack Quad
 #define Cell vec4
 #define Values vec4
-#if STORAGE_BITS == 16
-vec4 widen(vec4 x) { return x; }
-#endif
 Cell cell(Values x) { return x; }
 #if STORAGE_BITS == 16
+vec4 widen(vec4 x) { return x; }
 Cell cell(Pack x) { return widen(x); }
 #endif
 Pack pack_of(Cell x) { return narrow(x); }
@@ -140,6 +138,7 @@ uint column4() { return gl_LocalInvocationIndex % 4; }       // which four colum
 #define STORE_FLOATS STORE_CELLS
 #define STORE_FLOATS_TRANSPOSED(sum, memory, at, stride) \
   for (uint i_ = 0; i_ < 4; ++i_) memory[(at) + (4 * column4() + i_) * (stride) + row4()] = transpose(sum)[i_]
+
 void find_positions() {}
 const uint ELEMENTS = 16;
 #define VALUE(sum, element) sum[(element) / 4][(element) % 4]
