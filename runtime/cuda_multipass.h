@@ -35,10 +35,12 @@ constexpr std::uint32_t rows_bytes(int columns) {
   return static_cast<std::uint32_t>(kChunk * columns * 2);
 }
 
-/// K, Q, the triangular system and its inverse, gates.
+/// K; Q, then the triangular system and its inverse; gates.
 constexpr std::uint32_t prepare_bytes(int key_dim) {
-  return 2 * rows_bytes(key_dim) + 2 * kSquareBytes + 3 * kChunk * 4;
+  return rows_bytes(key_dim) + rows_bytes(key_dim < 128 ? 128 : key_dim) + 3 * kChunk * 4;
 }
+/// What a warp of the serial passes turns its results in, so that they leave in rows of 128 bytes.
+inline constexpr std::uint32_t kTurnBytes = 2048;
 /// Blocks of the serial passes that shall share a multiprocessor: what the compiler holds the registers to. K
 /// of 256 takes 128 registers a thread for the state alone.
 constexpr int serial_blocks(int key_dim, int value_dim) {
@@ -46,13 +48,14 @@ constexpr int serial_blocks(int key_dim, int value_dim) {
 }
 /// Two stages of K, V, the inverse and the gates.
 constexpr std::uint32_t states_bytes(int key_dim, int value_dim, bool delta) {
-  return 2 *
-         (rows_bytes(key_dim) + rows_bytes(value_tile(value_dim)) + (delta ? kSquareBytes : 0) + kGateBytes);
+  return 2 * (rows_bytes(key_dim) + rows_bytes(value_tile(value_dim)) + (delta ? kSquareBytes : 0) +
+              kGateBytes) +
+         value_tile(value_dim) / 16 * kTurnBytes;
 }
 /// Two stages of K, Q and the gates; one of do, the scores and the inverse.
 constexpr std::uint32_t state_gradients_bytes(int key_dim, int value_dim, bool delta) {
   return 2 * (2 * rows_bytes(key_dim) + kGateBytes) + rows_bytes(value_tile(value_dim)) +
-         (delta ? 2 : 1) * kSquareBytes;
+         (delta ? 2 : 1) * kSquareBytes + value_tile(value_dim) / 16 * kTurnBytes;
 }
 
 /// Outputs: eight warps, each 16 tokens by half of the columns; three stages, so that two are on their way.
@@ -93,7 +96,7 @@ constexpr std::uint32_t gradient_tiles_bytes(int value_dim, bool delta) {
   return tiles > slabs ? tiles : slabs;
 }
 constexpr std::uint32_t gradient_sums_bytes(int value_dim) {
-  return static_cast<std::uint32_t>((5 + 2 * role_warps(value_dim)) * kChunk + 16) * 4;
+  return static_cast<std::uint32_t>((13 + 2 * role_warps(value_dim)) * kChunk + 16) * 4;
 }
 /// Tiles or two slabs, two slabs more, the part of dk that the third role hands over, gates, terms of dg and
 /// dbeta.

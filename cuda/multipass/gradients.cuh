@@ -29,7 +29,7 @@ struct GradientWarp {
   const Parameters& p;
   const Lane at;
   const int first;
-  const float *gamma, *beta;
+  const float *gamma, *beta, *decays;
 
   /// d = rows of `own` times the transposed rows of `other`, 64 columns, blocks from `low` to `high` of 16.
   __device__ __forceinline__ void multiply_rows(float (&d)[kTiles][8][4], uint32_t own, uint32_t other,
@@ -40,7 +40,7 @@ struct GradientWarp {
       for (int n = 0; n < 8; ++n)
 #pragma unroll
         for (int i = 0; i < 4; ++i) d[t][n][i] = 0;
-#pragma unroll 1
+#pragma unroll 2
     for (int k = 0; k < kValue; k += 16) {
       uint32_t rows[kTiles][4];
 #pragma unroll
@@ -56,15 +56,66 @@ struct GradientWarp {
       }
     }
   }
-  /// Of row `row` and columns `column`, `column` + 1.
-  __device__ __forceinline__ float2 decay(int row, int column) const {
-    const float g = gamma[row];
-    const float2 other = two(gamma + column);
-    return {ptx::exp2_fast(-fabsf(other.x - g)), ptx::exp2_fast(-fabsf(other.y - g))};
+  /// square = factor x o Gamma o beta as operands, on and below the diagonal (kLower: beta by column) or on
+  /// and above it (beta by row), or beside it alone (kStrict). Beside the blocks of the diagonal Gamma is a
+  /// product of two factors that are both <= 1, of the row and of the column (`decays`, below), with the
+  /// tile's first or last row between.
+  template <bool kLower, bool kStrict>
+  __device__ __forceinline__ void decayed(uint32_t (&square)[kTiles][4][4], const float (&x)[kTiles][8][4],
+                                          float factor) const {
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) {
+      const int tile = first / 16 + t, row = 16 * tile + at.r;
+      const float pivot = gamma[16 * tile + (kLower ? 0 : 15)];
+      const float* const columns = decays + ((kLower ? 0 : 4) + tile) * kChunk;
+      float g[2], b[2], near[2];
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        g[half] = gamma[row + 8 * half];
+        b[half] = kLower ? factor : factor * beta[row + 8 * half];
+        near[half] = b[half] * ptx::exp2_fast(-fabsf(g[half] - pivot));
+      }
+#pragma unroll
+      for (int block = 0; block < 4; ++block) {
+#pragma unroll
+        for (int side = 0; side < 2; ++side) {
+          const float(&y)[4] = x[t][2 * block + side];
+          const int column = 16 * block + 8 * side + at.c;
+          uint32_t& upper = square[t][block][2 * side];
+          uint32_t& lower = square[t][block][2 * side + 1];
+          if (block == tile) {
+            const float2 other = two(gamma + column), c = kLower ? two(beta + column) : float2{1, 1};
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+              uint32_t& to = half == 0 ? upper : lower;
+              if (kLower ? side > half : side < half) {
+                to = 0;
+                continue;
+              }
+              float left = b[half] * c.x * ptx::exp2_fast(-fabsf(g[half] - other.x)) * y[2 * half],
+                    right = b[half] * c.y * ptx::exp2_fast(-fabsf(g[half] - other.y)) * y[2 * half + 1];
+              if (side == half) {  // row r, columns c and c + 1 of a tile on the diagonal
+                const int from = at.c - at.r + (kStrict ? kLower ? 1 : -1 : 0);
+                if (kLower ? from > 0 : from < 0) left = 0;
+                if (kLower ? from + 1 > 0 : from + 1 < 0) right = 0;
+              }
+              to = ptx::pack<T>(left, right);
+            }
+          } else if (kLower ? block < tile : block > tile) {
+            const float2 far = two(columns + column);
+            upper = ptx::pack<T>(near[0] * far.x * y[0], near[0] * far.y * y[1]);
+            lower = ptx::pack<T>(near[1] * far.x * y[2], near[1] * far.y * y[3]);
+          } else {
+            upper = lower = 0;
+          }
+        }
+      }
+    }
   }
-  /// Adds to dg_t the terms beta_j Z_ji with j < t <= i of this warp's rows j, and to dbeta_j sum_i Z_ji. z:
-  /// operands, bf16 for its range.
-  __device__ __forceinline__ void add_ways(const uint32_t (&z)[kTiles][4][4], float* dg, float* dbeta) const {
+  /// dg_t = the terms factor beta_j Z_ji with j < t <= i of this warp's rows j, and dbeta_j = factor sum_i
+  /// Z_ji. z: operands, bf16 for its range.
+  __device__ __forceinline__ void add_ways(const uint32_t (&z)[kTiles][4][4], float factor, float* dg,
+                                           float* dbeta) const {
     // sum_{i>=t} Z_ji as a product with ones where i >= t; only blocks on the diagonal have both
     const uint32_t ones = 0x3f803f80u;
     const uint32_t edge = (at.c >= at.r ? 0x3f80u : 0u) | (at.c + 1 >= at.r ? 0x3f800000u : 0u);
@@ -72,6 +123,7 @@ struct GradientWarp {
 #pragma unroll
     for (int n = 0; n < 8; ++n) {
       sums[n][0] = sums[n][1] = 0;
+      if (n > 0 && 8 * n + 7 <= first) continue;  // no row before these columns
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
         float x[4] = {};
@@ -82,13 +134,13 @@ struct GradientWarp {
                                   same && n % 2 == 1 ? edge : ones);
         }
         const int row = first + 16 * t + at.r, column = 8 * n + at.c;
-        if (n == 0 && kDelta && at.c == 0)
-          dbeta[row] += x[0], dbeta[row + 8] += x[2];  // t = 0 has all of the row
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int j = row + 8 * (i / 2);
-          if (j < column + i % 2) sums[n][i % 2] += beta[j] * x[i];
-        }
+        if (n == 0 && kDelta && at.c == 0)  // column 0 has all of the row
+          dbeta[row] = factor * x[0], dbeta[row + 8] = factor * x[2];
+        const float upper = factor * beta[row], lower = factor * beta[row + 8];
+        if (row < column) sums[n][0] += upper * x[0];
+        if (row < column + 1) sums[n][1] += upper * x[1];
+        if (row + 8 < column) sums[n][0] += lower * x[2];
+        if (row + 8 < column + 1) sums[n][1] += lower * x[3];
       }
     }
 #pragma unroll
@@ -106,6 +158,8 @@ struct GradientWarp {
 template <int kWarps>
 struct GradientSums {
   float before[2][kChunk], after[kChunk], dbeta[2][kChunk], ways[2][kWarps][kChunk], through[16];
+  float decays[8 *
+               kChunk];  ///< of columns: [4] to the first row of 16, beta in it; [4] from the last row of 16
 };
 
 template <class T, int kKey, int kValue, bool kDelta>
@@ -136,24 +190,29 @@ __global__ void __launch_bounds__(gradient_threads(kValue, kDelta), kValue > 128
   const int group = a.heads / a.qk_heads;
   for (int h = qk_head * group; h < (qk_head + 1) * group; ++h) {
     const int64_t index = (chunk_number * a.heads + h) * a.expansion + e;
-    const int64_t row = key_row(a, chunk.first, h, e), row_stride = int64_t{a.qk_heads} * a.expansion;
+    int from_head = qk_head, thread = threadIdx.x;
+    asm volatile("" : "+r"(from_head), "+r"(thread));  // computed anew for each head: registers are short
+    const int64_t row = key_row(a, chunk.first, from_head, e), row_stride = int64_t{a.qk_heads} * a.expansion;
+    // A thread keeps to one of the eight 16-byte pieces of a row, four of S or Q and four of D or K.
+    constexpr int kStep = kThreads / 8;
+    const int piece = thread % 8, first_row = thread / 8;
+    const uint32_t slab_part = first_row * 128 + ((piece ^ first_row % 8) << 4);
+    const uint16_t* const state_from =
+        (piece < 4 ? p.s.states : p.s.gradients) + (index * kValue + first_row) * kKey + piece % 4 * 8;
+    const uint16_t* const keys_from =
+        words(piece < 4 ? a.q : a.k) + (row + first_row * row_stride) * kKey + piece % 4 * 8;
     const auto fetch_slab = [&](int s) {
-      const uint32_t state = slab_at(s);
-      for (int i = threadIdx.x; i < (kValue + kChunk) * 8; i += kThreads) {
-        const int r = i / 8, piece = i % 8;
-        const uint32_t to = state + r * 128 + ((piece ^ r % 8) << 4);
-        const int column = s * kSlab + piece % 4 * 8;
-        if (r < kValue) {
-          ptx::copy_or_zero(
-              to, (piece < 4 ? p.s.states : p.s.gradients) + (index * kValue + r) * kKey + column, true);
-        } else {
-          const bool there = r - kValue < chunk.count;
-          ptx::copy_or_zero(
-              to,
-              words(piece < 4 ? a.q : a.k) + (row + (there ? (r - kValue) * row_stride : 0)) * kKey + column,
-              there);
-        }
-      }
+      const uint32_t to = slab_at(s) + slab_part;
+#pragma unroll
+      for (int i = 0; i < (kValue + kStep - 1) / kStep; ++i)
+        if (kValue % kStep == 0 || first_row + i * kStep < kValue)
+          ptx::copy_or_zero(to + i * kStep * 128, state_from + i * kStep * kKey + s * kSlab, true);
+#pragma unroll
+      for (int i = 0; i < (kChunk + kStep - 1) / kStep; ++i)
+        if (kChunk % kStep == 0 || first_row + i * kStep < kChunk)
+          ptx::copy_or_zero(to + (kValue + i * kStep) * 128,
+                            keys_from + i * kStep * row_stride * kKey + s * kSlab,
+                            first_row + i * kStep < chunk.count);
       ptx::copies_commit();
     };
     __syncthreads();  // the head before is done with shared memory
@@ -169,70 +228,76 @@ __global__ void __launch_bounds__(gradient_threads(kValue, kDelta), kValue > 128
     ptx::copies_commit();
     fetch_slab(0);
     fetch_slab(1);
-    for (int i = threadIdx.x; i < kChunk; i += kThreads)
-      sums.before[1][i] = sums.dbeta[0][i] = sums.dbeta[1][i] = 0;
-    ptx::copies_wait<2>();
-    __syncthreads();
-
-    // The squares, and the ways between two tokens.
-    const GradientWarp<T, kValue, kDelta> own{p, Lane(lane), warp % kWarps * 16 * kTiles, gamma, beta};
+    const GradientWarp<T, kValue, kDelta> own{p,     Lane(lane), warp % kWarps * 16 * kTiles,
+                                              gamma, beta,       sums.decays};
     const Lane& at = own.at;
     const int low = own.first / 16, high = low + kTiles - 1;  // blocks of the diagonal
-    uint32_t square[kTiles][4][4];                            // operands
-    uint32_t operand[kTiles][kValue / 16][4];
-    {
-      float x[kTiles][8][4];
-      uint32_t z[kTiles][4][4];
+    uint32_t z[kTiles][4][4];                                 // pairs of P^T or G^T, then Z, as operands
+    if (role != Role::kQuery) {
       const uint32_t* const pairs = reinterpret_cast<const uint32_t*>(
           (role == Role::kKey ? p.s.scores : p.s.gram) + index * kChunk * kChunk);
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+        for (int m = 0; m < 16; ++m)
+          z[t][m / 4][m % 4] =
+              m / 4 < low + t
+                  ? 0u
+                  : pairs[((own.first + 16 * t + at.r + 8 * (m % 2)) * kChunk + 8 * (m / 2) + at.c) / 2];
+    }
+    ptx::copies_wait<2>();
+    __syncthreads();
+    for (int i = threadIdx.x; i < 8 * kChunk; i += kThreads) {
+      const int tile = i / kChunk % 4, token = i % kChunk;
+      sums.decays[i] = i < 4 * kChunk
+                           ? beta[token] * ptx::exp2_fast(fminf(gamma[16 * tile] - gamma[token], 0.f))
+                           : ptx::exp2_fast(fminf(gamma[token] - gamma[16 * tile + 15], 0.f));
+    }
+    if (!kDelta)
+      for (int i = threadIdx.x; i < kChunk; i += kThreads) sums.before[1][i] = 0;
+    __syncthreads();
+
+    // The squares, and the ways between two tokens. The first role makes the lower half of the third's square
+    // too.
+    const uint32_t exchange = handover + (warp % kWarps * kTiles * 4 * 32 + lane) * 16;
+    uint32_t square[kTiles][4][4];  // operands
+    {
+      float x[kTiles][8][4];
       if (role == Role::kQuery) {
+        if constexpr (kDelta) {
+          own.multiply_rows(x, corrections, errors, 0, high);  // N, rows i
+          own.template decayed<true, true>(square, x, -1.f);
+#pragma unroll
+          for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+            for (int block = 0; block < 4; ++block)
+              ptx::store_shared(exchange + (t * 4 + block) * 512, square[t][block]);
+        }
         own.multiply_rows(x, outputs, errors, 0, high);  // M, rows i
-#pragma unroll
-        for (int t = 0; t < kTiles; ++t)
-#pragma unroll
-          for (int m = 0; m < 16; ++m) {
-            const int i = own.first + 16 * t + at.r + 8 * (m % 2), j = 8 * (m / 2) + at.c;
-            const float2 d = own.decay(i, j), b = two(beta + j);
-            const float* const y = x[t][m / 2] + 2 * (m % 2);
-            square[t][m / 4][m % 4] = ptx::pack<T>(j <= i ? a.scale * d.x * b.x * y[0] : 0.f,
-                                                   j + 1 <= i ? a.scale * d.y * b.y * y[1] : 0.f);
-          }
+        own.template decayed<true, false>(square, x, a.scale);
       } else {
         // Rows j, columns i > j: M^T, or N^T
-        own.multiply_rows(x, errors, role == Role::kKey ? outputs : corrections, low, 3);
-        const float sign = role == Role::kKey ? a.scale : -1.f;
-        const int itself = role == Role::kKey ? 0 : 1;
-#pragma unroll
-        for (int t = 0; t < kTiles; ++t)
-#pragma unroll
-          for (int m = 0; m < 16; ++m) {
-            const int j = own.first + 16 * t + at.r + 8 * (m % 2), i = 8 * (m / 2) + at.c;
-            const float2 d = own.decay(j, i);
-            const float* const y = x[t][m / 2] + 2 * (m % 2);
-            const float left = j + itself <= i ? sign * y[0] : 0.f,
-                        right = j + itself <= i + 1 ? sign * y[1] : 0.f;
-            square[t][m / 4][m % 4] = ptx::pack<T>(d.x * beta[j] * left, d.y * beta[j] * right);
-            const float2 pair = ptx::unpack<T>(pairs[(j * kChunk + i) / 2]);
-            z[t][m / 4][m % 4] = ptx::pack<__nv_bfloat16>(pair.x * left, pair.y * right);
-          }
-        const int which = role == Role::kKey ? 0 : 1;
-        if (kDelta || a.g) own.add_ways(z, sums.ways[which][warp % kWarps], sums.dbeta[which]);
-        if (role == Role::kCorrection) {  // N, below the diagonal
-          own.multiply_rows(x, corrections, errors, 0, high);
+        const bool keys = role == Role::kKey;
+        own.multiply_rows(x, errors, keys ? outputs : corrections, low, 3);
+        const float factor = keys ? a.scale : -1.f;
+        if (kDelta || a.g) {
 #pragma unroll
           for (int t = 0; t < kTiles; ++t)
 #pragma unroll
             for (int m = 0; m < 16; ++m) {
-              const int i = own.first + 16 * t + at.r + 8 * (m % 2), j = 8 * (m / 2) + at.c;
-              const float2 d = own.decay(i, j), b = two(beta + j),
-                           up = ptx::unpack<T>(square[t][m / 4][m % 4]);
+              const float2 pair = ptx::unpack<T>(z[t][m / 4][m % 4]);
               const float* const y = x[t][m / 2] + 2 * (m % 2);
-              square[t][m / 4][m % 4] =
-                  ptx::pack<T>(j < i ? -d.x * b.x * y[0] : up.x, j + 1 < i ? -d.y * b.y * y[1] : up.y);
+              z[t][m / 4][m % 4] = ptx::pack<__nv_bfloat16>(pair.x * y[0], pair.y * y[1]);
             }
+          own.add_ways(z, factor, sums.ways[keys ? 0 : 1][warp % kWarps], sums.dbeta[keys ? 0 : 1]);
         }
+        if (keys)
+          own.template decayed<false, false>(square, x, factor);
+        else
+          own.template decayed<false, true>(square, x, factor);
       }
     }
+    uint32_t operand[kTiles][kValue / 16][4];
     const uint32_t own_rows = role == Role::kQuery ? outputs : role == Role::kKey ? errors : corrections;
 #pragma unroll
     for (int t = 0; t < kTiles; ++t)
@@ -257,6 +322,16 @@ __global__ void __launch_bounds__(gradient_threads(kValue, kDelta), kValue > 128
     float inner = 0;  // <S, D>, this thread's part
 
     __syncthreads();  // the tiles are in registers
+    if (role == Role::kCorrection) {
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+        for (int block = 0; block < 4; ++block) {
+          const uint4 lower = ptx::load_shared_uint4(exchange + (t * 4 + block) * 512);
+          square[t][block][0] |= lower.x, square[t][block][1] |= lower.y;
+          square[t][block][2] |= lower.z, square[t][block][3] |= lower.w;
+        }
+    }
     if (kSlabs > 2) fetch_slab(2);
     if (kSlabs > 3) fetch_slab(3);
     for (int s = 0; s < kSlabs; ++s) {
@@ -289,7 +364,7 @@ __global__ void __launch_bounds__(gradient_threads(kValue, kDelta), kValue > 128
           const int half = m % 2;
           float* const y = x[t][m / 2] + 2 * half;
           const float2 other = ptx::unpack<T>(ptx::load_shared(
-              pair_at(keys, own.first + 16 * t + at.r + 8 * half, own_column + 8 * (m / 2) + at.c)));
+              place(keys, at.element, own.first + 16 * t + 8 * half, own_column + 8 * (m / 2))));
           y[0] *= factor[t][half], y[1] *= factor[t][half];
           dots[t][half] += other.x * y[0] + other.y * y[1];
           if (role == Role::kKey) {
@@ -322,12 +397,11 @@ __global__ void __launch_bounds__(gradient_threads(kValue, kDelta), kValue > 128
         }
       }
       if constexpr (kDelta) {
-        const uint32_t there = handover + (warp % kWarps * kTiles * 4 * 32 + lane) * 16;
         if (role == Role::kCorrection) {
 #pragma unroll
           for (int t = 0; t < kTiles; ++t)
 #pragma unroll
-            for (int n = 0; n < 4; ++n) ptx::store_shared(there + (t * 4 + n) * 512, x[t][n]);
+            for (int n = 0; n < 4; ++n) ptx::store_shared(exchange + (t * 4 + n) * 512, x[t][n]);
         }
         if (role != Role::kQuery) ptx::named_barrier(1 + warp % kWarps, 64);
         if (role == Role::kKey) {
@@ -335,32 +409,38 @@ __global__ void __launch_bounds__(gradient_threads(kValue, kDelta), kValue > 128
           for (int t = 0; t < kTiles; ++t)
 #pragma unroll
             for (int n = 0; n < 4; ++n) {
-              const uint4 y = ptx::load_shared_uint4(there + (t * 4 + n) * 512);
+              const uint4 y = ptx::load_shared_uint4(exchange + (t * 4 + n) * 512);
               x[t][n][0] += __uint_as_float(y.x), x[t][n][1] += __uint_as_float(y.y);
               x[t][n][2] += __uint_as_float(y.z), x[t][n][3] += __uint_as_float(y.w);
             }
         }
       }
       if (role != Role::kCorrection) {
-        float* const so_far = role == Role::kQuery ? p.s.dq : p.s.dk;
-        uint32_t* const out = static_cast<uint32_t*>(role == Role::kQuery ? a.dq : a.dk);
         const bool first_head = h == qk_head * group, last_head = h + 1 == (qk_head + 1) * group;
+        int from_here = from_head;
+        asm volatile("" : "+r"(from_here));
+        const int64_t to = key_row(a, chunk.first, from_here, e) * kKey + s * kSlab + at.c;
+        uint32_t* const out = static_cast<uint32_t*>(role == Role::kQuery ? a.dq : a.dk) + to / 2;
+        float* const so_far = (role == Role::kQuery ? p.s.dq : p.s.dk) + to;
 #pragma unroll
         for (int t = 0; t < kTiles; ++t)
 #pragma unroll
-          for (int m = 0; m < 8; ++m) {
-            const int token = own.first + 16 * t + at.r + 8 * (m % 2);
+          for (int half = 0; half < 2; ++half) {
+            const int token = own.first + 16 * t + at.r + 8 * half,
+                      line = token * static_cast<int>(row_stride) * kKey;
             if (token >= chunk.count) continue;
-            const int64_t to = (row + token * row_stride) * kKey + s * kSlab + 8 * (m / 2) + at.c;
-            float2 y = {x[t][m / 2][2 * (m % 2)], x[t][m / 2][2 * (m % 2) + 1]};
-            if (!first_head) {
-              const float2 sum = *reinterpret_cast<const float2*>(so_far + to);
-              y.x += sum.x, y.y += sum.y;
+#pragma unroll
+            for (int n = 0; n < 4; ++n) {
+              float2 y = {x[t][n][2 * half], x[t][n][2 * half + 1]};
+              if (!first_head) {
+                const float2 sum = *reinterpret_cast<const float2*>(so_far + line + 8 * n);
+                y.x += sum.x, y.y += sum.y;
+              }
+              if (last_head)
+                out[line / 2 + 4 * n] = ptx::pack<T>(y.x, y.y);
+              else
+                *reinterpret_cast<float2*>(so_far + line + 8 * n) = y;
             }
-            if (last_head)
-              out[to / 2] = ptx::pack<T>(y.x, y.y);
-            else
-              *reinterpret_cast<float2*>(so_far + to) = y;
           }
       }
       if (s + 4 < kSlabs) {

@@ -15,6 +15,7 @@ __global__ void __launch_bounds__(kOutputThreads) outputs(const __grid_constant_
   const int tile = blockIdx.x % kTiles, h = blockIdx.x / kTiles % a.heads;
   const int64_t number = blockIdx.x / kTiles / a.heads;
   const Chunk chunk = chunk_of(a, number);
+  const int from_head = key_head(a, h);
   if (chunk.count == 0) return;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const uint32_t base = ptx::shared_address(shared);
@@ -26,8 +27,9 @@ __global__ void __launch_bounds__(kOutputThreads) outputs(const __grid_constant_
     const int e = step / kSteps, s = step % kSteps;
     const uint32_t to = base + step % kOutputStages * kStage, second = to + kSquareBytes;
     if (s < kSlabs) {
-      copy_rows<64, kChunk, kOutputThreads>(to, words(a.q) + key_row(a, chunk.first, h, e) * kKey + 64 * s,
-                                            int64_t{a.qk_heads} * a.expansion * kKey, chunk.count);
+      copy_rows<64, kChunk, kOutputThreads>(
+          to, words(a.q) + key_row(a, chunk.first, from_head, e) * kKey + 64 * s,
+          int64_t{a.qk_heads} * a.expansion * kKey, chunk.count);
       copy_rows<64, kTile, kOutputThreads>(
           second, p.s.states + (index(e) * kValue + tile * kTile) * kKey + 64 * s, kKey, kTile);
     } else {

@@ -41,11 +41,12 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare(const __grid_constant
   if (chunk.count == 0) return;
   const int64_t index = blockIdx.x;
   const uint32_t base = ptx::shared_address(shared);
-  const uint32_t key = base, query = key + rows_bytes(kKey), system = query + rows_bytes(kKey),
-                 inverse = system + kSquareBytes;
-  float* const gamma = reinterpret_cast<float*>(shared + 2 * rows_bytes(kKey) + 2 * kSquareBytes);
+  // The system and its inverse take the place of the queries, which are read first.
+  const uint32_t key = base, query = key + rows_bytes(kKey), system = query, inverse = system + kSquareBytes;
+  float* const gamma = reinterpret_cast<float*>(shared + prepare_bytes(kKey) - 3 * kChunk * 4);
   float *const beta = gamma + kChunk, *const ones = beta + kChunk;
-  const int64_t stride = int64_t{a.qk_heads} * a.expansion * kKey, row = key_row(a, chunk.first, h, e) * kKey;
+  const int64_t stride = int64_t{a.qk_heads} * a.expansion * kKey,
+                row = key_row(a, chunk.first, key_head(a, h), e) * kKey;
   copy_rows<kKey, kChunk, kPrepareThreads>(key, words(a.k) + row, stride, chunk.count);
   copy_rows<kKey, kChunk, kPrepareThreads>(query, words(a.q) + row, stride, chunk.count);
   ptx::copies_commit();
@@ -59,18 +60,20 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare(const __grid_constant
     float2* const out = reinterpret_cast<float2*>(p.s.gates + index * 2 * kChunk);
     out[lane] = g, out[32 + lane] = b;
   }
-  if (kDelta)
-    for (int i = threadIdx.x; i < int(kSquareBytes) / 4; i += kPrepareThreads)
-      ptx::store_shared(inverse + 4 * i, 0u);
   ptx::copies_wait<0>();
   __syncthreads();
 
-  // Rows j of this warp against all columns i, twice: with the keys, and with the queries.
+  // Rows j of this warp against all columns i, twice: with the queries, and with the keys.
   const Lane at(lane);
   const int j0 = 16 * warp + at.r;
   const float gamma_j[2] = {gamma[j0], gamma[j0 + 8]};
 #pragma unroll
-  for (int with_query = kDelta ? 0 : 1; with_query < 2; ++with_query) {
+  for (int with_query = 1; with_query >= (kDelta ? 0 : 1); --with_query) {
+    if (!with_query) {
+      __syncthreads();  // everyone is done with the queries
+      for (int i = threadIdx.x; i < int(kSquareBytes) / 4; i += kPrepareThreads)
+        ptx::store_shared(inverse + 4 * i, 0u);
+    }
     float x[8][4] = {};
     const uint32_t other = with_query ? query : key;
 #pragma unroll 4
@@ -103,8 +106,9 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare(const __grid_constant
           if (kBackward)
             out[(j * kChunk + i) / 2] = ptx::pack<T>(i > j ? left : 0.f, i + 1 > j ? right : 0.f);
           // as row j of the system, column i before it
-          ptx::store_shared(pair_at(system, j, i), ptx::pack<__half>(i < j ? left * beta_i.x : 0.f,
-                                                                     i + 1 < j ? right * beta_i.y : 0.f));
+          ptx::store_shared(
+              place(system, at.element, 16 * warp + 8 * half, 8 * n),
+              ptx::pack<__half>(i < j ? left * beta_i.x : 0.f, i + 1 < j ? right * beta_i.y : 0.f));
         }
       }
     }

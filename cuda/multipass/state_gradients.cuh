@@ -18,17 +18,19 @@ __global__ void __launch_bounds__(2 * value_tile(kValue), serial_blocks(kKey, kV
   const int tile = blockIdx.x % kTiles, subhead = blockIdx.x / kTiles;
   const int e = subhead % a.expansion, h = subhead / a.expansion % a.heads,
             n = subhead / a.expansion / a.heads;
+  const int from_head = key_head(a, h);
   const Chain chain = chain_of(a, n);
   const int chunks = chain.chunks(), lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const uint32_t base = ptx::shared_address(shared);
   const uint32_t keys = base, queries = keys + 2 * rows_bytes(kKey), outputs = queries + 2 * rows_bytes(kKey),
                  score = outputs + rows_bytes(kTile), inverse = score + kSquareBytes,
-                 gates = inverse + (kDelta ? kSquareBytes : 0);
+                 gates = inverse + (kDelta ? kSquareBytes : 0),
+                 turn = gates + 2 * kGateBytes + warp * kTurnBytes;
   const auto index = [&](int i) { return ((chain.first_chunk + i) * a.heads + h) * a.expansion + e; };
   const auto fetch_keys = [&](int i) {  // read to the end of a step: two stages
     const Chunk chunk = chain.chunk(i);
     const int stage = i % 2;
-    const int64_t row = key_row(a, chunk.first, h, e) * kKey,
+    const int64_t row = key_row(a, chunk.first, from_head, e) * kKey,
                   stride = int64_t{a.qk_heads} * a.expansion * kKey;
     copy_rows<kKey, kChunk, kThreads>(keys + stage * rows_bytes(kKey), words(a.k) + row, stride, chunk.count);
     copy_rows<kKey, kChunk, kThreads>(queries + stage * rows_bytes(kKey), words(a.q) + row, stride,
@@ -48,55 +50,55 @@ __global__ void __launch_bounds__(2 * value_tile(kValue), serial_blocks(kKey, kV
   };
   if (chunks > 0) fetch_keys(chunks - 1), fetch_rest(chunks - 1);
 
-  const Lane at(lane);
   const int column = tile * kTile + 16 * warp;
   const int64_t state_at = ((int64_t{n} * a.heads + h) * a.expansion + e) * kKey * kValue + column;
   WarpState<kKey> gradient;
-  gradient.load(a.dht ? a.dht + state_at : nullptr, kValue, at);
+  gradient.load(a.dht ? a.dht + state_at : nullptr, kValue, Lane(lane));
   for (int i = chunks - 1; i >= 0; --i) {
     ptx::copies_wait<0>();
     __syncthreads();  // everyone has this chunk's tiles and is done with those of the one after
     if (i > 0) fetch_keys(i - 1);
+    int here = lane;
+    asm volatile("" : "+r"(here));  // addresses are computed anew for each chunk: registers are short
+    const Lane at(here);
     const int stage = i % 2;
     const uint32_t key = keys + stage * rows_bytes(kKey), query = queries + stage * rows_bytes(kKey);
     const float* const gamma = reinterpret_cast<const float*>(shared + (gates - base) + stage * kGateBytes);
     const float* const beta = gamma + kChunk;
     const float last = gamma[kChunk - 1];
-    gradient.template store_words<T>(p.s.gradients + (index(i) * kValue + column) * kKey, at);
+    gradient.template store_words<T>(p.s.gradients + (index(i) * kValue + column) * kKey, turn, lane, at);
 
-    uint32_t d_o[4][4];  // dO^T as operands
+    const uint32_t output = outputs + warp / 4 * (kChunk * 128);
+    uint32_t du[4][4];  // beta o dU, transposed, as operands
 #pragma unroll
-    for (int block = 0; block < 4; ++block)
-      load_a_turned(d_o[block], outputs + warp / 4 * (kChunk * 128), at, 16 * (warp % 4), 16 * block);
-    uint32_t du[4][4];  // beta o dU, transposed
-    {
-      float x[8][4] = {};
-      gradient.template times_tokens<T>(x, key, at);
+    for (int part = 0; part < 2; ++part) {
+      float later[4][4] = {};
+      gradient.template times_tokens<T>(later, key, 32 * part, at);
 #pragma unroll
-      for (int block = 0; block < 4; ++block) {
+      for (int block = 2 * part; block < 2 * part + 2; ++block) {
         float y[2][4] = {};  // P^T dO
 #pragma unroll
         for (int k = block; k < 4; ++k) {  // P is lower triangular
-          uint32_t scores[4];
+          uint32_t d_o[4], scores[4];
+          load_a_turned(d_o, output, at, 16 * (warp % 4), 16 * k);
           load_b(scores, score, at, 16 * k, 16 * block);
-          multiply<T>(y[0], y[1], d_o[k], scores);
+          multiply<T>(y[0], y[1], d_o, scores);
         }
 #pragma unroll
         for (int m = 0; m < 4; ++m) {
           const int token = 16 * block + 8 * (m / 2) + at.c, z = 2 * (m % 2);
           const float2 g = two(gamma + token), b = two(beta + token);
-          const float* const later = x[2 * block + m / 2] + z;
-          du[block][m] =
-              ptx::pack<T>(b.x * (a.scale * y[m / 2][z] + ptx::exp2_fast(last - g.x) * later[0]),
-                           b.y * (a.scale * y[m / 2][z + 1] + ptx::exp2_fast(last - g.y) * later[1]));
+          const float* const x = later[2 * (block - 2 * part) + m / 2] + z;
+          du[block][m] = ptx::pack<T>(b.x * (a.scale * y[m / 2][z] + ptx::exp2_fast(last - g.x) * x[0]),
+                                      b.y * (a.scale * y[m / 2][z + 1] + ptx::exp2_fast(last - g.y) * x[1]));
         }
       }
     }
-    uint16_t* const dv = p.s.dv + index(i) * kChunk * kValue + column;
-    if constexpr (kDelta) {
-      // Column block j needs the blocks of dU from j on, so each may take the place of its own.
+    gradient.scale(ptx::exp2_fast(last));
+    __syncwarp();  // the gradient has left `turn`
 #pragma unroll
-      for (int block = 0; block < 4; ++block) {
+    for (int block = 0; block < 4; ++block) {
+      if constexpr (kDelta) {
         float r[2][4] = {};
 #pragma unroll
         for (int k = block; k < 4; ++k) {
@@ -104,36 +106,38 @@ __global__ void __launch_bounds__(2 * value_tile(kValue), serial_blocks(kKey, kV
           load_b_turned(x, inverse, at, 16 * k, 16 * block);
           multiply<T>(r[0], r[1], du[k], x);
         }
-        uint32_t words[4];
-        as_a<T>(words, r[0], r[1]);
-        store_turned(dv + 16 * block * kValue, kValue, words, at);
+        uint32_t u[4];
+        as_a<T>(u, r[0], r[1]);
+        turn_words(turn, block, u, at);
 #pragma unroll
         for (int m = 0; m < 4; ++m) {
           const float2 g = two(gamma + 16 * block + 8 * (m / 2) + at.c);
           const float* const y = r[m / 2] + 2 * (m % 2);
-          du[block][m] = ptx::pack<T>(-ptx::exp2_fast(g.x) * y[0], -ptx::exp2_fast(g.y) * y[1]);
+          u[m] = ptx::pack<T>(-ptx::exp2_fast(g.x) * y[0], -ptx::exp2_fast(g.y) * y[1]);
         }
+        gradient.template add_tokens<T>(u, key, 16 * block, at);
+      } else {
+        turn_words(turn, block, du[block], at);
       }
-    } else {
-#pragma unroll
-      for (int block = 0; block < 4; ++block) store_turned(dv + 16 * block * kValue, kValue, du[block], at);
     }
-    __syncthreads();  // everyone is done with do, the scores and the inverse
-    if (i > 0) fetch_rest(i - 1);
+    store_turned(p.s.dv + index(i) * kChunk * kValue + column, kValue, turn, lane);
 #pragma unroll
-    for (int block = 0; block < 4; ++block) {
+    for (int block = 0; block < 4; ++block) {  // scale e^gamma o dO, transposed, in the place of dU
+      load_a_turned(du[block], output, at, 16 * (warp % 4), 16 * block);
 #pragma unroll
       for (int m = 0; m < 4; ++m) {
-        const float2 g = two(gamma + 16 * block + 8 * (m / 2) + at.c), x = ptx::unpack<T>(d_o[block][m]);
-        d_o[block][m] =
-            ptx::pack<T>(a.scale * ptx::exp2_fast(g.x) * x.x, a.scale * ptx::exp2_fast(g.y) * x.y);
+        const float2 g = two(gamma + 16 * block + 8 * (m / 2) + at.c), x = ptx::unpack<T>(du[block][m]);
+        du[block][m] = ptx::pack<T>(a.scale * ptx::exp2_fast(g.x) * x.x, a.scale * ptx::exp2_fast(g.y) * x.y);
       }
     }
-    gradient.scale(ptx::exp2_fast(last));
-    gradient.template add_tokens<T>(d_o, query, at);
-    if (kDelta) gradient.template add_tokens<T>(du, key, at);
+    if (i > 0) {
+      __syncthreads();  // everyone is done with do, the scores and the inverse
+      fetch_rest(i - 1);
+    }
+#pragma unroll
+    for (int block = 0; block < 4; ++block) gradient.template add_tokens<T>(du[block], query, 16 * block, at);
   }
-  if (a.dh0) gradient.store(a.dh0 + state_at, kValue, at);
+  if (a.dh0) gradient.store(a.dh0 + state_at, kValue, Lane(lane));
 }
 
 }  // namespace statescope::cuda::multipass

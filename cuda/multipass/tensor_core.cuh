@@ -23,6 +23,11 @@ __device__ __forceinline__ void store_shared(uint32_t address, const float (&v)[
                "f"(v[3])
                : "memory");
 }
+__device__ __forceinline__ void store_shared(uint32_t address, const uint32_t (&v)[4]) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(v[0]), "r"(v[1]), "r"(v[2]),
+               "r"(v[3])
+               : "memory");
+}
 
 /// 16 bytes from global to shared memory, or zeros, and then nothing is read.
 __device__ __forceinline__ void copy_or_zero(uint32_t shared, const void* global, bool copy) {

@@ -11,27 +11,26 @@ using namespace cuda_multipass;
 
 constexpr float kLog2E = 1.4426950408889634f;
 
-/// Where this lane's part of a matrix operand lies. Operands are 16 x 16, at rows that are a multiple of 8
-/// and columns that are a multiple of 16.
+/// Where this lane's part of a matrix operand or a result lies. Operands are 16 x 16, at rows that are a
+/// multiple of 8 and columns that are a multiple of 16.
 struct Lane {
-  int r, c;  // row and first column of this lane in an 8 x 8 tile of a result
+  int r, c;          // row and first column of this lane in an 8 x 8 tile of a result
+  uint32_t element;  // of row r, column c
   uint32_t straight,
       crossed;  // of the row that ldmatrix reads for this lane; second quarter below, or beside the first
   __device__ __forceinline__ explicit Lane(int lane)
       : r(lane / 4),
         c(2 * (lane % 4)),
+        element(r * 128 + (r << 4) + 2 * c),
         straight((lane % 16) * 128 + (((lane / 16) ^ (lane % 8)) << 4)),
         crossed((lane % 8 + 8 * (lane / 16)) * 128 + (((lane / 8 % 2) ^ (lane % 8)) << 4)) {}
 };
 
+/// Byte address of a lane's part of what begins at (row, column): multiples of 8, for operands' columns
+/// of 16.
 __device__ __forceinline__ uint32_t place(uint32_t tile, uint32_t lane_part, int row, int column) {
   return ((tile + lane_part) ^ (column / 8 << 4)) + row * 128;
 }
-/// Byte address of the pair at an even column of a panel.
-__device__ __forceinline__ uint32_t pair_at(uint32_t panel, int row, int column) {
-  return panel + row * 128 + ((column / 8 ^ row % 8) << 4) + column % 8 * 2;
-}
-
 /// The first operand's 16 x 16 at (m, k); stored [m][k], or [k][m].
 __device__ __forceinline__ void load_a(uint32_t (&x)[4], uint32_t panel, const Lane& at, int m, int k) {
   ptx::load_matrix_x4(x, place(panel, at.straight, m, k));
@@ -70,7 +69,9 @@ template <int kColumns, int kRows, int kThreads>
 __device__ __forceinline__ void copy_rows(uint32_t tile, const uint16_t* from, int64_t stride, int count) {
   constexpr int kPieces = kColumns / 8, kStep = kThreads / kPieces;
   static_assert(kThreads % kPieces == 0);
-  const int piece = threadIdx.x % kPieces, first = threadIdx.x / kPieces;
+  int thread = threadIdx.x;
+  asm volatile("" : "+r"(thread));  // addresses are computed anew for each copy: registers are short
+  const int piece = thread % kPieces, first = thread / kPieces;
   from += first * stride + piece * 8;
   tile += piece / 8 * (kRows * 128) + first * 128;
 #pragma unroll
@@ -122,9 +123,13 @@ __device__ __forceinline__ Chunk chunk_of(const Arguments& a, int64_t chunk) {
   return result;
 }
 
-/// Rows of q or k of a head's subhead, and of v or do of a head.
-__device__ __forceinline__ int64_t key_row(const Arguments& a, int64_t token, int h, int e) {
-  return (token * a.qk_heads + h / (a.heads / a.qk_heads)) * a.expansion + e;
+/// The head of q and k that head h reads. (A division: kept out of loops.)
+__device__ __forceinline__ int key_head(const Arguments& a, int h) {
+  return h / (a.heads / a.qk_heads);
+}
+/// Row of q or k.
+__device__ __forceinline__ int64_t key_row(const Arguments& a, int64_t token, int head, int e) {
+  return (token * a.qk_heads + head) * a.expansion + e;
 }
 __device__ __forceinline__ const uint16_t* words(const void* p) {
   return static_cast<const uint16_t*>(p);
