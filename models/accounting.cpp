@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <statescope/cost.h>
+
 namespace statescope {
 namespace {
 
@@ -10,16 +12,21 @@ struct MixerState {
   double context = 0;
 };
 
+double equivalent_context(std::int64_t expansion, std::int64_t key_dim, std::int64_t value_dim) {
+  return transformer_equivalent_context(static_cast<double>(expansion), static_cast<double>(key_dim),
+                                        static_cast<double>(value_dim));
+}
+
 MixerState state_of(const LinearMixer& m, std::int64_t) {
   const std::int64_t factor = m.expansion.factor;
   const std::int64_t channels = 2 * m.qk_heads * m.key_dim * factor + m.heads * m.value_dim;
   return {factor * m.heads * m.key_dim * m.value_dim, m.short_conv ? channels * (m.conv_size - 1) : 0,
-          transformer_context(factor, m.key_dim, m.value_dim)};
+          equivalent_context(factor, m.key_dim, m.value_dim)};
 }
 
 MixerState state_of(const Mamba2Mixer& m, std::int64_t) {
   return {m.heads * m.head_dim * m.state_size, m.conv_dim() * (m.conv_size - 1),
-          transformer_context(1, m.state_size, m.head_dim)};
+          equivalent_context(1, m.state_size, m.head_dim)};
 }
 
 MixerState state_of(const AttentionMixer& m, std::int64_t context) {
@@ -28,11 +35,6 @@ MixerState state_of(const AttentionMixer& m, std::int64_t context) {
 }
 
 }  // namespace
-
-double transformer_context(std::int64_t expansion, std::int64_t key_dim, std::int64_t value_dim) {
-  return 2.0 * static_cast<double>(expansion * key_dim * value_dim) /
-         static_cast<double>(key_dim + value_dim);
-}
 
 Accounting account(const ModelConfig& config, std::int64_t context) {
   Accounting result;

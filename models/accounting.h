@@ -15,15 +15,11 @@ struct Accounting {
       layer_state;                ///< recurrent state elements a sequence; softmax attention: see below
   std::int64_t state = 0;         ///< their sum
   std::int64_t conv_state = 0;    ///< inputs that the convolutions keep, elements a sequence
-  double equivalent_context = 0;  ///< tokens, mean over the layers: transformer_context()
+  double equivalent_context = 0;  ///< tokens, mean over the layers (cost.h)
   double query_key_ratio = 1;     ///< (W_q + expansion) over the W_q of E = 1 (table 1)
 };
 
 /// Softmax attention's state is its cache at `context` tokens (or its window, if that is shorter).
 Accounting account(const ModelConfig& config, std::int64_t context = 2048);
-
-/// Tokens of context whose average key-value cache, L H (K + V) / 2, holds as many elements as E H K V of
-/// state: 2 E K V / (K + V), which is E K when K = V.
-double transformer_context(std::int64_t expansion, std::int64_t key_dim, std::int64_t value_dim);
 
 }  // namespace statescope

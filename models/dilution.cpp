@@ -144,6 +144,14 @@ std::array<std::int64_t, kCosineBins> cosine_histogram(const std::vector<double>
   return counts;
 }
 
+std::vector<float> make_values(std::int64_t n, std::int64_t value_dim, std::uint64_t seed) {
+  // A stream of its own: drawn like the keys, from their seed, the values would be the keys where K = V.
+  Random random(~seed);
+  std::vector<float> values = normals(n * value_dim, 1, random);
+  normalise(values, value_dim);
+  return values;
+}
+
 double recall_at_1(Device& device, Rule rule, std::span<const Keys> draws, std::int64_t value_dim,
                    std::uint64_t seed) {
   const Keys& first = draws.front();
@@ -163,10 +171,7 @@ double recall_at_1(Device& device, Rule rule, std::span<const Keys> draws, std::
     if (is_input(slot) && takes_part(problem, slot))
       inputs[slot] = Tensor(DType::kF32, shape_of(problem, slot));
   }
-  // A stream of its own: drawn like the keys, from their seed, the values would be the keys where K = V.
-  Random random(~seed);
-  std::vector<float> values = normals(problem.batch * n * value_dim, 1, random);
-  normalise(values, value_dim);
+  const std::vector<float> values = make_values(problem.batch * n, value_dim, seed);
   for (std::int64_t row = 0; row < problem.batch; ++row) {
     const std::vector<float>& keys = draws[static_cast<std::size_t>(row)].values;
     const std::int64_t writes = row * 2 * n, reads = writes + n;  // the row's first tokens

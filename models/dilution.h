@@ -53,6 +53,9 @@ double independent_expectation(std::int64_t pairs, std::int64_t expansion, std::
 /// Counts of the off-diagonal entries of G in equal bins over [-1, 1].
 std::array<std::int64_t, kCosineBins> cosine_histogram(const std::vector<double>& gram, std::int64_t pairs);
 
+/// n random values of length 1, [n, V].
+std::vector<float> make_values(std::int64_t n, std::int64_t value_dim, std::uint64_t seed);
+
 /// Runs the recurrence on the device: n tokens write (g = 0, beta = 1) random values, n tokens read with the
 /// same keys and leave the state alone (g = 0, beta = 0; rules without beta: k = 0). The share of j with
 /// argmax_i <o_j, v_i> == j, over all `draws`, which are batch rows of one run and have the same sizes.

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "models/dilution.h"
-#include "models/model.h"
+#include "models/model_check.h"
 
 namespace statescope {
 
@@ -22,9 +22,11 @@ struct HeadDilution {
 /// The rule that stores a layer's keys; softmax attention's are measured as if linear attention stored them.
 Rule rule_of(const Mixer& mixer);
 
-/// `keys` [B, T, Hq, E, K] of one layer as extract_keys() gives them; row 0. Values of `value_dim` are drawn
-/// from the seed. Throws Error(kUsage) when there are fewer tokens than `pairs` or a subkey is zero.
-std::vector<HeadDilution> measure_keys(Device& device, std::int64_t layer, const Tensor& keys, Rule rule,
-                                       std::int64_t pairs, std::int64_t value_dim, std::uint64_t seed);
+/// `keys` of one layer as extract_keys() gives them; batch row 0. Everything that is of the order of n^2
+/// happens on the keys' device. Values of `value_dim` are drawn from the seed. Throws Error(kUsage) when
+/// there are fewer tokens than `pairs` or a subkey is zero.
+std::vector<HeadDilution> measure_keys(Recurrence& recurrence, std::int64_t layer, const LayerKeys& keys,
+                                       Rule rule, std::int64_t pairs, std::int64_t value_dim,
+                                       std::uint64_t seed);
 
 }  // namespace statescope

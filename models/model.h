@@ -58,6 +58,7 @@ class Model {
   const ModelConfig& config() const { return checkpoint_.config; }
   const Device& device() const { return recurrence_.device(); }
   Compute& compute() const { return recurrence_.compute(); }
+  Recurrence& recurrence() { return recurrence_; }
   const Weights& weights() const { return weights_; }
 
   /// The state before the first token.

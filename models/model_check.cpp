@@ -50,12 +50,11 @@ ModelCheck check_model(const std::filesystem::path& directory, std::shared_ptr<D
   return result;
 }
 
-std::vector<Tensor> extract_keys(Model& model, std::span<const std::int32_t> ids) {
-  std::vector<Tensor> keys(model.config().layers.size());
+std::vector<LayerKeys> extract_keys(Model& model, std::span<const std::int32_t> ids) {
+  std::vector<LayerKeys> keys(model.config().layers.size());
   ModelState state = model.start();
-  model.forward(state, ids, true, [&](std::int64_t layer, const LayerInputs& inputs) {
-    const Tensor k = model.compute().download(inputs.arrays[Slot::kK], shape_of(inputs.problem, Slot::kK));
-    keys[layer] = convert(k.view(), DType::kF32);
+  model.run(state, ids, true, [&](std::int64_t layer, const LayerInputs& inputs) {
+    keys[layer] = {inputs.arrays[Slot::kK], shape_of(inputs.problem, Slot::kK)};
   });
   return keys;
 }

@@ -22,8 +22,13 @@ struct ModelCheck {
 ModelCheck check_model(const std::filesystem::path& directory, std::shared_ptr<Device> device,
                        ModelOptions options = {});
 
-/// The keys of every layer as the recurrence sees them, after expansion, convolution and norm: [B, T, Hq, E,
-/// K] f32, one tensor a layer (softmax attention: after positions, E = 1).
-std::vector<Tensor> extract_keys(Model& model, std::span<const std::int32_t> ids);
+/// The keys of a layer on the model's device, [B, T, Hq, E, K].
+struct LayerKeys {
+  Array array;
+  Shape shape;
+};
+/// Those of every layer as the recurrence sees them, after expansion, convolution and norm (softmax
+/// attention: after positions, E = 1).
+std::vector<LayerKeys> extract_keys(Model& model, std::span<const std::int32_t> ids);
 
 }  // namespace statescope

@@ -41,15 +41,16 @@ int dilution_of_model(std::shared_ptr<Device> device, const ModelKeysOptions& op
   ids.resize(static_cast<std::size_t>(options.pairs));
   const Watch job = watch();
   job.say("keys of " + std::to_string(ids.size()) + " tokens");
-  const std::vector<Tensor> keys = extract_keys(model, ids);
+  std::vector<LayerKeys> keys = extract_keys(model, ids);
   std::vector<HeadDilution> heads;
   for (std::size_t layer = 0; layer < keys.size(); ++layer) {
     job.check();
     job.say("layer " + std::to_string(layer));
-    const auto found = measure_keys(*device, static_cast<std::int64_t>(layer), keys[layer],
+    const auto found = measure_keys(model.recurrence(), static_cast<std::int64_t>(layer), keys[layer],
                                     rule_of(model.config().layers[layer]), options.pairs, options.value_dim,
                                     static_cast<std::uint64_t>(options.seed));
     heads.insert(heads.end(), found.begin(), found.end());
+    keys[layer] = {};  // its memory goes to the next layer's products
   }
   clear_progress();
   if (options.json) {

@@ -1,9 +1,11 @@
 // statescope eval: recall tasks, accuracy against context length.
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "app/cli/command.h"
+#include "app/cli/eval_report.h"
 #include "app/cli/sizes.h"
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
@@ -12,16 +14,15 @@
 #include "profiler/export.h"
 
 #include <statescope/error.h>
+#include <statescope/safetensors.h>
 
 namespace statescope::cli {
 namespace {
 
 using nlohmann::json;
 
-constexpr double kThresholds[] = {0.5, 0.6, 0.7, 0.8};
-
 struct Options {
-  std::string model, device, task = "passkey", lengths = "512,1024,1536,2048";
+  std::string model, device, output, task = "passkey", lengths = "512,1024,1536,2048";
   std::int64_t samples = 10, pairs = 16, seed = 1;
   bool json = false;
 };
@@ -60,6 +61,13 @@ int eval(const Options& options) {
   clear_progress();
   const double millions = static_cast<double>(account(model.config()).state) / 1e6;
   const std::string unit = options.task == "mqar" ? "tokens" : "bytes";
+  if (!options.output.empty()) {
+    const std::string page = eval_html({options.model, model.device().info().description, options.task, unit,
+                                        options.samples, lengths, accuracy, millions});
+    std::filesystem::create_directories(options.output);
+    write_file_atomically(std::filesystem::path(options.output) / "eval.html",
+                          std::as_bytes(std::span(page)));
+  }
   if (options.json) {
     json j = document("statescope.eval/1");
     j["model"] = options.model;
@@ -114,6 +122,8 @@ void add_eval(CLI::App& program, Action& action) {
       ->check(CLI::PositiveNumber);
   command->add_option("--device", options->device,
                       "where the model runs (default: the first GPU, llvmpipe or cpu)");
+  command->add_option("--output", options->output,
+                      "directory for eval.html: the measurement beside published fits of capacity");
   command->add_flag("--json", options->json, "Machine-readable, on standard output");
   command->callback([&action, options] { action = [options] { return eval(*options); }; });
 }

@@ -371,12 +371,7 @@ class CpuCompute final : public Compute {
   }
 
  protected:
-  std::unique_ptr<Storage> create_storage(std::size_t bytes) override {
-    auto storage = std::make_unique<HostStorage>();
-    storage->own.resize(bytes);
-    storage->data = storage->own;
-    return storage;
-  }
+  std::unique_ptr<Storage> create_storage(std::size_t bytes) override { return make_storage(bytes); }
   void wait() override {}
 
  private:
@@ -421,6 +416,13 @@ class CpuCompute final : public Compute {
 };
 
 }  // namespace
+
+std::unique_ptr<Storage> make_storage(std::size_t bytes) {
+  auto storage = std::make_unique<HostStorage>();
+  storage->own.resize(bytes);
+  storage->data = storage->own;
+  return storage;
+}
 
 std::span<std::byte> bytes_of(const Array& array) {
   return static_cast<HostStorage&>(*array.storage).data;

@@ -88,6 +88,20 @@ TEST(EvalCommand, ScoresEachTask) {
   }
 }
 
+// The page has the measured accuracies, and the published fits at the model's own state size beside them.
+TEST(EvalCommand, DrawsTheFitsBesideTheMeasurement) {
+  TemporaryDirectory directory;
+  const ProcessResult result = statescope_program(
+      {"eval", "--model", golden_models().front().string(), "--device", "cpu", "--task", "mqar", "--pairs",
+       "4", "--lengths", "64,128", "--samples", "1", "--output", directory / "report"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  const std::string page = read_file(directory / "report/eval.html");
+  for (const char* drawn : {"data-series=\"mqar\" data-x=\"128\"", "forgets past (fit)",
+                            "recalls a passkey to (fit)", "accuracy of 0.8 to"}) {
+    EXPECT_NE(page.find(drawn), std::string::npos) << drawn;
+  }
+}
+
 TEST(CollapseCommand, RecordsAndMitigates) {
   for (const auto& model : golden_models()) {
     const std::vector<std::string> command = {"collapse", "--model",   model.string(), "--device",

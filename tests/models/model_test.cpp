@@ -249,9 +249,10 @@ TEST(Recurrence, CutsWideHeadsExactly) {
 
 TEST(Keys, AreWhatTheRecurrenceSees) {
   Model model(random_checkpoint(small_config("gated_deltanet", R"({"expansion": 3})"), 61), cpu_device());
-  const std::vector<Tensor> keys = extract_keys(model, byte_tokens("A STATE SCALED"));
+  const std::vector<LayerKeys> keys = extract_keys(model, byte_tokens("A STATE SCALED"));
   ASSERT_EQ(keys.size(), 2u);
-  for (const Tensor& k : keys) {
+  for (const LayerKeys& layer : keys) {
+    const Tensor k = model.compute().download(layer.array, layer.shape);
     ASSERT_EQ(k.shape, (Shape{1, 14, 2, 3, 16}));
     for (std::int64_t row = 0; row < k.size() / 16; ++row) {
       double squares = 0;
