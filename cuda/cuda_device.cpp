@@ -8,6 +8,7 @@
 
 #include "cuda/activity.h"
 #include "cuda/ceilings.h"
+#include "cuda/compute.h"
 #include "cuda/execution.h"
 #include "cuda/kernels.h"
 
@@ -105,6 +106,8 @@ class CudaDevice final : public Device {
     trace_ = on && load_activity().empty();
     info_.clock = trace_ ? "CUPTI activity records" : kEventClock;
   }
+
+  std::shared_ptr<Compute> compute() override { return make_compute(index_); }
 
   std::vector<CompiledKernel> compile(const Plan& plan) override {
     check(cudaSetDevice(index_), "selecting " + info_.name);

@@ -161,6 +161,10 @@ Arguments arguments_of(const Problem& p, const std::function<std::byte*(Slot)>& 
   a.dg = floats(Slot::kDg);
   a.dbeta = floats(Slot::kDbeta);
   a.dh0 = floats(Slot::kDh0);
+  a.dq_expand = floats(Slot::kDqExpand);
+  a.dk_expand = floats(Slot::kDkExpand);
+  a.dq_conv = floats(Slot::kDqConv);
+  a.dk_conv = floats(Slot::kDkConv);
   a.scratch = scratch;
   a.dtype = p.dtype;
   a.scale = p.scale;
@@ -366,49 +370,10 @@ class CudaExecution final : public Execution {
   }
 
   Arguments arguments_of(const DeviceBuffer& set) const {
-    const Problem& p = plan_.problem;
     const auto at = [&](Slot slot) -> std::byte* {
       return layout_[slot].present ? set.data() + layout_[slot].offset : nullptr;
     };
-    const auto floats = [&](Slot slot) { return reinterpret_cast<float*>(at(slot)); };
-    Arguments a{};
-    a.q = at(Slot::kQ);
-    a.k = at(Slot::kK);
-    a.v = at(Slot::kV);
-    a.d_o = at(Slot::kDo);
-    a.q_expand = at(Slot::kQExpand);
-    a.k_expand = at(Slot::kKExpand);
-    a.q_conv = at(Slot::kQConv);
-    a.k_conv = at(Slot::kKConv);
-    a.g = floats(Slot::kG);
-    a.beta = floats(Slot::kBeta);
-    a.h0 = floats(Slot::kH0);
-    a.dht = floats(Slot::kDht);
-    a.cu_seqlens = reinterpret_cast<const std::int32_t*>(at(Slot::kCuSeqlens));
-    a.o = at(Slot::kO);
-    a.dq = at(Slot::kDq);
-    a.dk = at(Slot::kDk);
-    a.dv = at(Slot::kDv);
-    a.ht = floats(Slot::kHt);
-    a.dg = floats(Slot::kDg);
-    a.dbeta = floats(Slot::kDbeta);
-    a.dh0 = floats(Slot::kDh0);
-    a.dq_expand = floats(Slot::kDqExpand);
-    a.dk_expand = floats(Slot::kDkExpand);
-    a.dq_conv = floats(Slot::kDqConv);
-    a.dk_conv = floats(Slot::kDkConv);
-    a.scratch = scratch_.data();
-    a.dtype = p.dtype;
-    a.scale = p.scale;
-    a.seq_len = static_cast<int>(p.seq_len);
-    a.heads = static_cast<int>(p.heads);
-    a.qk_heads = static_cast<int>(p.qk_heads);
-    a.expansion = static_cast<int>(p.expansion);
-    a.key_dim = static_cast<int>(p.key_dim);
-    a.value_dim = static_cast<int>(p.value_dim);
-    a.sequences = static_cast<int>(p.sequences);
-    a.tokens = p.batch * p.seq_len;
-    return a;
+    return cuda::arguments_of(plan_.problem, at, scratch_.data());
   }
 
   Plan plan_;
@@ -427,9 +392,8 @@ class CudaExecution final : public Execution {
 
 std::vector<Implementation> implementations() {
   std::vector<Implementation> all;
-  for (std::span<const Implementation> family :
-       {chunked_implementations(), multipass_implementations(), recurrent_implementations(),
-        comparison_implementations()}) {
+  for (std::span<const Implementation> family : {chunked_implementations(), multipass_implementations(),
+                                                 recurrent_implementations(), comparison_implementations()}) {
     all.insert(all.end(), family.begin(), family.end());
   }
   return all;
@@ -504,6 +468,17 @@ std::vector<CompiledKernel> compile(const Plan& plan) {
     one.symbol = symbol;
   }
   return compiled;
+}
+
+std::size_t scratch_bytes(const Plan& plan) {
+  return scratch_bytes_of(*plan.variant, plan.problem, plan.geometry);
+}
+
+void enqueue(const Plan& plan, const std::function<std::byte*(Slot)>& at, std::byte* scratch,
+             cudaStream_t stream) {
+  const Arguments arguments = arguments_of(plan.problem, at, scratch);
+  for (const KernelLaunch& kernel : launches_of(*plan.variant, plan.problem, plan.geometry))
+    kernel.bind(arguments)(stream);
 }
 
 std::unique_ptr<Execution> make_execution(const Plan& plan, int device_index, int input_sets, bool trace) {

@@ -2,7 +2,11 @@
 // itself.
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <memory>
+
+#include <cuda_runtime_api.h>
 
 #include <statescope/device.h>
 
@@ -16,5 +20,11 @@ std::vector<CompiledKernel> compile(const Plan& plan);
 
 /// `trace`: time() records begins with CUPTI, which load_activity() has found, in place of events.
 std::unique_ptr<Execution> make_execution(const Plan& plan, int device_index, int input_sets, bool trace);
+
+/// Scratch memory of a plan, and its launches on tensors that lie where `at` says (null: takes no part) without
+/// waiting. For Pass::kStep ht is at the address of h0.
+std::size_t scratch_bytes(const Plan& plan);
+void enqueue(const Plan& plan, const std::function<std::byte*(Slot)>& at, std::byte* scratch,
+             cudaStream_t stream);
 
 }  // namespace statescope::cuda
