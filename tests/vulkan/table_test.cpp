@@ -3,6 +3,8 @@
 // problem is cut into.
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include <statescope/error.h>
 
 #include "runtime/vulkan/kernels.h"
@@ -203,6 +205,34 @@ TEST(VulkanTable, NaiveIsRefusedInNumbers) {
     EXPECT_NE(std::string(error.what()).find("> 65536 B of shared memory on this device"), std::string::npos)
         << error.what();
   }
+}
+
+// float16 (id 1) becomes bfloat16, with its capabilities and extension where SPIR-V wants them; float32 (id
+// 2) stays.
+TEST(VulkanShaders, Float16BecomesBfloat16) {
+  const std::vector<std::uint32_t> header{0x07230203, 0x00010600, 0, 9, 0};
+  const std::vector<std::uint32_t> start{2u << 16 | 17, 1, 3u << 16 | 14, 0,
+                                         1};  // capability Shader, memory model
+  const std::vector<std::uint32_t> types{3u << 16 | 22, 1, 16, 3u << 16 | 22, 2, 32};
+  const std::vector<std::uint32_t> half_constant{4u << 16 | 43, 1, 3, 0x3c00};
+  const auto join = [](std::initializer_list<std::vector<std::uint32_t>> parts) {
+    std::vector<std::uint32_t> out;
+    for (const auto& part : parts) out.insert(out.end(), part.begin(), part.end());
+    return out;
+  };
+  std::vector<std::uint32_t> extension(6);
+  extension[0] = 6u << 16 | 10;
+  std::memcpy(&extension[1], "SPV_KHR_bfloat16", 17);
+  const std::vector<std::uint32_t> capabilities{2u << 16 | 17, 5116, 2u << 16 | 17, 5118};
+  EXPECT_EQ(with_bfloat16(join({header, start, types})), join({header,
+                                                               capabilities,
+                                                               {2u << 16 | 17, 1},
+                                                               extension,
+                                                               {3u << 16 | 14, 0, 1},
+                                                               {4u << 16 | 22, 1, 16, 0},
+                                                               {3u << 16 | 22, 2, 32}}));
+  EXPECT_THROW(with_bfloat16(join({header, start, types, half_constant})), Error);
+  EXPECT_THROW(with_bfloat16(join({header, start, {3u << 16 | 22, 2, 32}})), Error);
 }
 
 TEST(VulkanShaders, ConstantsMustMatch) {
