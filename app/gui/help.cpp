@@ -94,7 +94,7 @@ std::span<const Term> terms() {
        "share of "
        "read-outs whose nearest stored value is the right one. Run on the device. Dashed, for rules that "
        "only add: "
-       "what normal distributions give for independent keys; the delta rule replaces instead and has no such "
+       "what chance gives for independent keys; the delta rule replaces instead and has no such "
        "estimate.",
        "argmax_i ⟨o_j, v_i⟩ = j"},
       {"keys", "Keys",

@@ -1,7 +1,9 @@
 // Attention dilution (eq 7): how alike the keys are, and what that costs a read-out. Theory stands beside
 // measurement, and three sources of keys stand apart, since the theory is of the first of them only.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <map>
 
 #include "app/gui/panels.h"
 
@@ -10,24 +12,61 @@ namespace {
 
 constexpr std::int64_t kPairCounts[] = {8, 16, 32, 64, 128, 256};
 
-/// Recall of n pairs with independent unit keys and unit values under a rule that only adds, by normal
-/// distributions. I = (n - 1) / (E K) is eq 7's interference. The right value's score is T = 1 with variance
-/// I / V; the read-out's squared length is then 1 + I + 2 (T - 1), and a wrong value's score has that over V,
-/// and 1 / (E K) from its own share in the read-out, as variance. The right one is above all n - 1 wrong
-/// ones.
-double additive_recall(double n, double width, double values) {
-  const double leak = (n - 1) / width, spread = std::sqrt(leak / values);
-  constexpr int kSteps = 96;
+/// P(u <= x) of u, the product of two independent unit vectors of `values` elements: its density is
+/// (1 - u^2)^((V - 3) / 2).
+class UnitProduct {
+ public:
+  explicit UnitProduct(double values) {
+    double sum = 0;
+    for (std::size_t i = 0; i < kCells; ++i) {
+      const double u = -1 + 2 * (static_cast<double>(i) + 0.5) / kCells;
+      below_[i] = sum += std::pow(1 - u * u, (values - 3) / 2);
+    }
+    for (double& x : below_) x /= sum;
+  }
+  double below(double x) const {
+    const double cell = (std::clamp(x, -1.0, 1.0) + 1) / 2 * (kCells - 1);
+    return below_[static_cast<std::size_t>(cell)];
+  }
+
+ private:
+  static constexpr std::size_t kCells = 4000;
+  std::array<double, kCells> below_;
+};
+
+/// Recall of n pairs with independent unit keys and unit values under a rule that only adds. What leaks into
+/// a read-out is taken as a normal vector of mean square I = (n - 1) / (E K), eq 7's interference, so its own
+/// square has variance 2 I^2 / V and its part along the right value L / V. With the right value's score T, a
+/// wrong one's is the read-out's length, sqrt(1 + L + 2 (T - 1)), times the product of two unit vectors; its
+/// own share in the leak adds 1 / (E K) to the variance. The right one is above all n - 1 wrong ones.
+double additive_recall(double n, double width, double values, const UnitProduct& product) {
+  const double mean = (n - 1) / width;
+  constexpr int kLeaks = 24, kScores = 96;
   double sum = 0, weight = 0;
-  for (int i = 0; i <= kSteps; ++i) {
-    const double z = -5 + 10.0 * i / kSteps, density = std::exp(-z * z / 2);
-    const double length = std::max(1 + leak + 2 * spread * z, 0.0);
-    const double wrong = std::sqrt(length / values + 1 / width);
-    const double below = std::erfc(-(1 + spread * z) / wrong / std::sqrt(2.0)) / 2;
-    sum += density * std::pow(below, n - 1);
-    weight += density;
+  for (int a = 0; a <= kLeaks; ++a) {
+    const double y = -4 + 8.0 * a / kLeaks;
+    const double leak = mean * std::max(1 + y * std::sqrt(2 / values), 0.01);
+    for (int b = 0; b <= kScores; ++b) {
+      const double z = -5 + 10.0 * b / kScores, density = std::exp(-(y * y + z * z) / 2);
+      const double beyond = z * std::sqrt(leak / values);
+      const double length = std::sqrt(std::max(1 + leak + 2 * beyond, 0.0) + values / width);
+      sum += density * std::pow(product.below((1 + beyond) / length), n - 1);
+      weight += density;
+    }
   }
   return sum / weight;
+}
+
+/// Of every number of pairs that the chart has; kept, since a frame asks for the same ones again.
+const std::vector<double>& recall_theory(double width, double values) {
+  static std::map<std::pair<double, double>, std::vector<double>> known;
+  const auto [entry, fresh] = known.try_emplace({width, values});
+  if (fresh) {
+    const UnitProduct product(values);
+    for (const std::int64_t n : kPairCounts)
+      entry->second.push_back(additive_recall(static_cast<double>(n), width, values, product));
+  }
+  return entry->second;
 }
 
 /// Sources of the curves: the random ones, and the captured file when one is named.
@@ -153,12 +192,12 @@ void draw_recall(const View& view, const std::vector<Curve>& curves, ImVec2 size
   plot::setup_axis(plot::Axis::kX, "stored pairs n", "", plot::Scale::kLog2, plot::Range{7, 290});
   plot::setup_ticks(plot::Axis::kX, pair_ticks());
   plot::setup_axis(plot::Axis::kY, "recall@1", "share", plot::Scale::kLinear, plot::Range{0, 1.05});
-  std::vector<double> ns, theory;
+  const std::vector<double> ns(std::begin(kPairCounts), std::end(kPairCounts));
+  std::vector<double> theory;
   // The delta rule replaces what it reads: there is no such estimate of it.
-  for (double n = 8; n <= 256 && view.settings.rule != Rule::kGatedDelta; n *= 2) {
-    ns.push_back(n);
-    theory.push_back(additive_recall(n, static_cast<double>(view.settings.expansion * view.base.key_dim),
-                                     static_cast<double>(view.base.value_dim)));
+  if (view.settings.rule != Rule::kGatedDelta) {
+    theory = recall_theory(static_cast<double>(view.settings.expansion * view.base.key_dim),
+                           static_cast<double>(view.base.value_dim));
   }
   plot::line("theory (independent only)", ns, theory,
              {.color = view.theme.palette.theory, .width = 1.5f, .dashed = true});

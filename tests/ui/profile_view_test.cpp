@@ -115,8 +115,6 @@ TEST_F(ProfileView, AProfileFillsEveryPart) {
   offscreen().frame();
   const auto& rows = open().timeline.rows;
   const Palette& p = app().theme.palette;
-  const Picture picture = offscreen().picture();
-  timeline = plot::layout("timeline");
   // The longest of each series: others may be less than a pixel.
   struct Longest {
     std::size_t row = 0, span = 0;
@@ -135,13 +133,27 @@ TEST_F(ProfileView, AProfileFillsEveryPart) {
   ASSERT_EQ(longest.size(), 3u);
   for (const auto& [series, best] : longest) {
     const Span& span = open().capture.timeline.spans[best.span];
-    const ImVec2 at = timeline->pixel(static_cast<double>(span.begin_ns + span.end_ns) / 2e9,
-                                      static_cast<double>(best.row));
+    const double begin = static_cast<double>(span.begin_ns) * 1e-9,
+                 end = static_cast<double>(span.end_ns) * 1e-9;
+    const auto middle = [&] {
+      return plot::layout("timeline")->pixel((begin + end) / 2, static_cast<double>(best.row) + 0.5);
+    };
+    plot::reset_zoom("timeline");
+    offscreen().frame();
+    for (int i = 0; i < 60; ++i) {
+      const plot::Layout* now = plot::layout("timeline");
+      if (now->pixel(end, 0).x - now->pixel(begin, 0).x > 40) break;
+      wheel(middle(), 2);
+    }
+    offscreen().frame({3, 3});
+    offscreen().frame({3, 3});
     const ImU32 wanted = series == SweepSeries::kNaive      ? p.naive
                          : series == SweepSeries::kSubheads ? p.subheads
                                                             : p.production;
+    const plot::Layout* now = plot::layout("timeline");
     // Above the name that may stand in the middle.
-    expect_color(picture, {at.x, at.y + 4}, wanted, span.info->name);
+    expect_color(offscreen().picture(), {middle().x, now->pixel(0, static_cast<double>(best.row)).y + 4},
+                 wanted, span.info->name);
   }
 }
 
@@ -188,13 +200,7 @@ TEST_F(ProfileView, TheTimelineZoomsIntoTimeAndSaysWhatIsUnderTheMouse) {
   offscreen().frame(at);
   EXPECT_TRUE(has_text(text(), "rule gated_delta"));
   EXPECT_TRUE(has_text(text(), "clock:"));
-#if IMGUI_VERSION_NUM >= 18700
-  ImGui::GetIO().AddMouseWheelEvent(0, 3);
-#else
-  ImGui::GetIO().MouseWheel = 3;
-#endif
-  offscreen().frame(at);
-  offscreen().frame(at);
+  wheel(at, 3);
   const plot::Range zoomed = plot::layout("timeline")->x;
   EXPECT_LT(zoomed.hi - zoomed.lo, 0.7 * (all.hi - all.lo));
   EXPECT_GT(middle, zoomed.lo);

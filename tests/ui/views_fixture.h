@@ -94,6 +94,15 @@ class ViewsTest : public testing::Test {
     offscreen().frame(at);
   }
   static void click(const std::string& words, ImVec2 from = {0, 0}) { click_at(place_of(words, from)); }
+  static void wheel(ImVec2 at, float notches) {
+#if IMGUI_VERSION_NUM >= 18700
+    ImGui::GetIO().AddMouseWheelEvent(0, notches);
+#else
+    ImGui::GetIO().MouseWheel = notches;
+#endif
+    offscreen().frame(at);
+    offscreen().frame(at);
+  }
   /// Types into the field that shows `hint`, and leaves it.
   static void type(const std::string& hint, const std::string& typed) {
     const ImVec2 at = place_of(hint);
