@@ -113,7 +113,6 @@ void draw_heads(const View& view, const Recording& recording, std::size_t place,
   plot::setup_axis(plot::Axis::kX, "tokens", "", plot::Scale::kLinear, plot::Range{0, last * 1.02});
   plot::setup_axis(plot::Axis::kY, axis_name(view.settings.state_quantity), "",
                    log ? plot::Scale::kLog10 : plot::Scale::kLinear, values);
-  trained_line(theme, recording.trained);
   for (std::size_t head = 0; head < curves.size(); ++head) {
     const bool bad = collapsed(recording, layer, head);
     const std::string label = "head " + std::to_string(head) + (bad ? " (collapsed)" : "");
@@ -123,6 +122,7 @@ void draw_heads(const View& view, const Recording& recording, std::size_t place,
                 .marker = bad ? plot::Marker::kCircle : plot::Marker::kNone,
                 .marker_size = 2.5f});
   }
+  trained_line(theme, recording.trained);
   plot::end();
 }
 
@@ -227,7 +227,6 @@ void loss_panel(const View& view, const All& all, Rect rect) {
     plot::setup_axis(plot::Axis::kX, "tokens", "", plot::Scale::kLinear,
                      plot::Range{0, last_token(all) * 1.02});
     plot::setup_axis(plot::Axis::kY, "loss", "nats a token");
-    trained_line(theme, all.front()->trained);
     for (std::size_t i = 0; i < all.size(); ++i) {
       const Look look = look_of(all[i]->mitigation);
       plot::line(look.title, curves[i].tokens, curves[i].values,
@@ -236,6 +235,7 @@ void loss_panel(const View& view, const All& all, Rect rect) {
                   .marker = look.marker,
                   .marker_size = 2.5f});
     }
+    trained_line(theme, all.front()->trained);
     plot::end();
   }
   end_panel();
