@@ -55,7 +55,8 @@ struct AxisState {
   std::function<std::string(double, double)> format;
   bool locked = false;
   Range range;  ///< in force
-  std::string title() const { return unit.empty() ? label : label + " (" + unit + ")"; }
+  /// Ticks of a format of their own carry the unit.
+  std::string title() const { return unit.empty() || format ? label : label + " (" + unit + ")"; }
 };
 
 struct Chart {

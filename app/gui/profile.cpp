@@ -255,7 +255,7 @@ void draw_timeline(const View& view, ProfileUi& ui, ImVec2 size) {
   // Rows that fit without being too thin to read; the others come up by dragging.
   const double fit = std::max(1.0f, std::floor((size.y - view.theme.px(54)) / view.theme.px(15)));
   const double count = static_cast<double>(rows.size()), seen = std::min(count, fit);
-  plot::setup_axis(plot::Axis::kX, "time", "", plot::Scale::kLinear,
+  plot::setup_axis(plot::Axis::kX, "time", "s", plot::Scale::kLinear,
                    plot::Range{-0.005 * open.timeline.seconds, 1.005 * open.timeline.seconds});
   plot::setup_format(plot::Axis::kX, time_tick);
   plot::setup_axis(plot::Axis::kY, "", "", plot::Scale::kLinear, plot::Range{std::max(seen, 1.0), 0});

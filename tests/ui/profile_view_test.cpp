@@ -82,6 +82,7 @@ TEST_F(ProfileView, AProfileFillsEveryPart) {
   const plot::Layout* timeline = plot::layout("timeline");
   ASSERT_TRUE(timeline);
   EXPECT_EQ(spans.size(), open().capture.timeline.spans.size());
+  EXPECT_TRUE(timeline->csv.starts_with("series,begin (s),end (s),name\n"));
   for (const auto& [width, height] : kSizes) {
     for (const bool dark : {true, false}) {
       offscreen().resize(width, height);
