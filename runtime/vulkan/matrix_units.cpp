@@ -94,9 +94,12 @@ void enable_matrix_units(const PhysicalDevice& device, MatrixFeatures& features,
   features.memory_model.vulkanMemoryModel = VK_TRUE;
   features.float16.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES;
   features.float16.shaderFloat16 = VK_TRUE;
+  features.maintenance4.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES;
+  features.maintenance4.maintenance4 = VK_TRUE;  // every device of Vulkan 1.3 has it
   chain(create, features.matrix);
   chain(create, features.memory_model);
   chain(create, features.float16);
+  chain(create, features.maintenance4);
   if (!limits.cooperative_matrix_bf16) return;
   extensions.push_back(VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME);
   features.bfloat16.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR;

@@ -17,6 +17,8 @@ struct MatrixFeatures {
   VkPhysicalDeviceShaderBfloat16FeaturesKHR bfloat16{};
   VkPhysicalDeviceVulkanMemoryModelFeatures memory_model{};
   VkPhysicalDeviceShaderFloat16Int8Features float16{};
+  VkPhysicalDeviceMaintenance4Features
+      maintenance4{};  ///< their modules name the workgroup's size by constants
 };
 void enable_matrix_units(const PhysicalDevice& device, MatrixFeatures& features, VkDeviceCreateInfo& create,
                          std::vector<const char*>& extensions);

@@ -12,6 +12,7 @@
 #include "app/gui/shader_compiler.h"
 #include "profiler/export.h"
 #include "runtime/vulkan/spirv.h"
+#include "tests/temporary_directory.h"
 #include "tests/ui/views_fixture.h"
 
 namespace statescope::gui {
@@ -26,16 +27,12 @@ class ProfileView : public ViewsTest {
     if (IsSkipped() || HasFatalFailure()) return;
     app().settings.view = "profile";
     app().settings.expansion = 2;
-    folder_ = fs::path(testing::TempDir()) / "statescope-profile-view";
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
     before_ = fs::current_path();
-    fs::current_path(folder_);
+    fs::current_path(folder_.path());
     offscreen().frame();
   }
   void TearDown() override {
     if (!before_.empty()) fs::current_path(before_);
-    fs::remove_all(folder_);
     ViewsTest::TearDown();
   }
   /// Presses the button and waits for the profile.
@@ -61,7 +58,8 @@ class ProfileView : public ViewsTest {
     return path;
   }
 
-  fs::path folder_, before_;
+  TemporaryDirectory folder_;
+  fs::path before_;
 };
 
 TEST_F(ProfileView, SaysWhatToDoWhileNothingIsOpen) {
@@ -279,7 +277,7 @@ TEST_F(ProfileView, FilesRoundTripAndOthersAreRefused) {
   EXPECT_TRUE(has_text(text(), "saved "));
   fs::path capture;
   int traces = 0, tables = 0;
-  for (const auto& entry : fs::directory_iterator(folder_)) {
+  for (const auto& entry : fs::directory_iterator(folder_.path())) {
     const std::string name = entry.path().filename().string();
     if (name.ends_with(".trace.json")) {
       ++traces;
@@ -299,7 +297,7 @@ TEST_F(ProfileView, FilesRoundTripAndOthersAreRefused) {
   ASSERT_FALSE(capture.empty());
   // A file that is no capture says why; what is open stays.
   write_text(folder_ / "broken.json", "{\"schema\": \"statescope.capture/1\"}");
-  type("capture file", (folder_ / "broken.json").string());
+  type("capture file", folder_ / "broken.json");
   settle();
   EXPECT_TRUE(has_text(text(), "missing"));
   EXPECT_EQ(open().kernels.size(), kernels);
@@ -393,8 +391,8 @@ TEST(Quantities, ReadAsPeopleWriteThem) {
 }
 
 TEST(PathCompletion, CompletesFoldersAndFilesOfTheExtension) {
-  const fs::path folder = fs::path(testing::TempDir()) / "statescope-completion";
-  fs::remove_all(folder);
+  const TemporaryDirectory temporary;
+  const fs::path folder = temporary.path();
   fs::create_directories(folder / "captures");
   for (const char* name : {"capture-a.json", "capture-b.json", "capture.txt", ".hidden.json"})
     std::ofstream(folder / name) << "x";
@@ -405,7 +403,6 @@ TEST(PathCompletion, CompletesFoldersAndFilesOfTheExtension) {
   EXPECT_EQ(completions(base + ".", "json"), std::vector<std::string>{base + ".hidden.json"});
   EXPECT_TRUE(completions(base + "nothing", "").empty());
   EXPECT_EQ(completions(base, "", 2).size(), 2u);
-  fs::remove_all(folder);
 }
 
 TEST(TimelineRows, ASpanLiesUnderTheOneThatHoldsIt) {

@@ -10,6 +10,7 @@
 #include <statescope/error.h>
 
 #include "profiler/export.h"
+#include "tests/temporary_directory.h"
 #include "tests/ui/views_fixture.h"
 
 namespace statescope::gui {
@@ -150,7 +151,8 @@ TEST_F(StateView, EveryGeneratedLayerRuns) {
 }
 
 TEST_F(StateView, ACheckpointIsRead) {
-  const fs::path folder = fs::path(testing::TempDir()) / "statescope-state-checkpoint";
+  const TemporaryDirectory temporary;
+  const fs::path folder = temporary / "checkpoint";
   save_checkpoint(generate({"retnet", 2, 16, 16}), folder);
   click("checkpoint");
   type("checkpoint's folder", folder.string());
@@ -160,11 +162,11 @@ TEST_F(StateView, ACheckpointIsRead) {
   ASSERT_EQ(all().size(), 4u) << app().states.recordings.error();
   EXPECT_EQ(all()[0]->model, folder.string());
   EXPECT_EQ(all()[0]->records.back().layers.at(0).size(), 2u);
-  fs::remove_all(folder);
 }
 
 TEST_F(StateView, ARecordingOfAnotherMachineOpensAndABrokenOneIsRefused) {
-  const fs::path path = fs::path(testing::TempDir()) / "statescope-recording.json";
+  const TemporaryDirectory temporary;
+  const fs::path path = temporary / "r.json";
   write_text(path, recording_file().dump());
   app().drop({path.string()}, {10, 10});
   settle();
@@ -193,7 +195,6 @@ TEST_F(StateView, ARecordingOfAnotherMachineOpensAndABrokenOneIsRefused) {
   settle();
   EXPECT_TRUE(has_text(text(), "wanted schema"));
   EXPECT_EQ(all().size(), 1u) << "what was open stays";
-  fs::remove(path);
 }
 
 TEST_F(StateView, ARecordingCanBeStopped) {

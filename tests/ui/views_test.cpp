@@ -8,6 +8,7 @@
 
 #include "app/gui/help.h"
 #include "app/gui/tour.h"
+#include "tests/temporary_directory.h"
 #include "tests/ui/views_fixture.h"
 
 namespace statescope::gui {
@@ -236,7 +237,8 @@ TEST_F(ViewsTest, ThroughputIsMeasuredOrSaysWhyNot) {
 
 TEST_F(ViewsTest, CapturedKeysAreACurveAndABadFileSaysWhy) {
   // A capture of our own: 40 tokens, one head, E = 2, K = 16.
-  const auto file = std::filesystem::path(testing::TempDir()) / "statescope-keys.safetensors";
+  const TemporaryDirectory temporary;
+  const std::filesystem::path file = temporary / "keys.safetensors";
   const Keys keys = make_keys(KeySource::kIndependent, 40, 2, 16, 3);
   Tensor k(DType::kF32, {1, 40, 1, 2, 16});
   std::copy(keys.values.begin(), keys.values.end(), k.as<float>().begin());
@@ -251,7 +253,6 @@ TEST_F(ViewsTest, CapturedKeysAreACurveAndABadFileSaysWhy) {
   EXPECT_NEAR(find(points, "captured", 32)->y, 31.0 / 32, 0.3);
   EXPECT_FALSE(find(points, "captured", 64)) << "the file has 40 tokens";
   EXPECT_EQ(rows_of("gram").size(), 32u * 32u);
-  std::filesystem::remove(file);
   app().settings.keys_file = file.string() + ".absent";
   settle();
   EXPECT_TRUE(has_text(text(), "statescope-keys") || has_text(text(), "absent"));
