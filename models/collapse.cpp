@@ -93,7 +93,7 @@ std::vector<StateRecord> record_states(Model& model, std::span<const std::int32_
       record.layers.emplace_back();
       const std::int64_t heads = heads_of(mixers[layer]);
       if (heads == 0) continue;
-      record.layers.back() = statistics_of(compute, heads, state.layers[layer].recurrent.state);
+      record.layers.back() = statistics_of(compute, heads, read_state(state.layers[layer].recurrent));
       if (!decays[layer].present()) continue;
       const std::vector<double> means = head_means(compute, heads, decays[layer]);
       for (std::int64_t head = 0; head < heads; ++head) record.layers.back()[head].log_decay = means[head];

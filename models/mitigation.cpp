@@ -84,6 +84,14 @@ Array windowed(const Mitigation& m, Recurrence& recurrence, const Problem& probl
   const View values{o, {0, heads * width, width, 1}};
   compute.apply(Pointwise::kMultiplyAdd, {1, batch * problem.seq_len, heads, width}, values,
                 {values, {factors, {0, heads, 1, 0}}, {read, values.strides}}, -1);
+
+  // The same of the state behind the last token.
+  state.windowed = compute.allocate(state.state.dtype, state.state.size);
+  const std::int64_t elements = state.state.size / (batch * heads);
+  const Extents strides{0, heads * elements, elements, 1};
+  const View last{factors, {0, problem.seq_len * heads, 1, 0}, (problem.seq_len - 1) * heads};
+  compute.apply(Pointwise::kMultiplyAdd, {1, batch, heads, elements}, {state.windowed, strides},
+                {{state.state, strides}, last, {state.delayed, strides}}, -1);
   return o;
 }
 

@@ -30,11 +30,17 @@ struct Mitigation {
 
 /// The state of a layer's recurrence between calls.
 struct RecurrentState {
-  Array state;                      ///< [B, H, E, K, V] wide; absent before the first token
-  Array delayed;                    ///< kWindow: the state r tokens ago
-  SlotArrays waiting;               ///< kWindow: k, v and g of the last tokens, not yet in it
+  Array state;         ///< [B, H, E, K, V] wide; absent before the first token
+  Array windowed;      ///< kWindow: the same less what is older than the window, which o was read from
+  Array delayed;       ///< kWindow: the state r tokens ago
+  SlotArrays waiting;  ///< kWindow: k, v and g of the last tokens, not yet in it
   std::int64_t waiting_tokens = 0;  ///< at most r
 };
+
+/// What the last o was read from.
+inline const Array& read_state(const RecurrentState& state) {
+  return state.windowed.present() ? state.windowed : state.state;
+}
 
 /// o of Recurrence::run() under a mitigation. Throws Error(kUsage) when it does not apply to the problem.
 Array run_mitigated(const Mitigation& mitigation, Recurrence& recurrence, const Problem& problem,

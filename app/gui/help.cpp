@@ -229,8 +229,7 @@ std::span<const Term> terms() {
        "α ← 0.9999 α,  k ← 0.75 k"},
       {"window", "Window",
        "Only the last r tokens: what is older is taken out of the state again, exactly. Needs a scalar decay "
-       "and "
-       "E = 1. Here r is the training length. The state that is drawn is the one before the taking out.",
+       "and E = 1. Here r is the training length.",
        "S_t − (Π_{s=t−r+1..t} α_s) S_{t−r}"},
       {"normalise", "Normalise",
        "A state that is longer than p is shortened to p after every token. Here p is the largest norm that "

@@ -334,12 +334,6 @@ void verdict_panel(const View& view, const All& all, Rect rect) {
     same_line_at(left);
     text(theme.fonts.small, found.loss ? p.bad : p.dim,
          found.loss ? "loss over twice that within training" : "loss within twice that of training", width);
-    if (recording->mitigation == "window") {
-      ImGui::Dummy({0, 0});
-      same_line_at(left);
-      text(theme.fonts.small, p.dim, "state before the taking out", width);
-      help_on_hover(theme, "window");
-    }
   }
   if (!all.empty() && all.front()->collapse && !all.front()->collapse->heads.empty()) {
     ImGui::Dummy({0, theme.px(4)});

@@ -147,6 +147,23 @@ TEST(Mitigation, SlidingWindow) {
     Mitigation mitigation{MitigationKind::kWindow};
     mitigation.window = r;
     expect_mitigated(mitigation, problem, inputs, brute_force(problem, inputs, kDecay, window));
+
+    // The state that statistics are taken of is the one that o was read from.
+    Recurrence recurrence = cpu_recurrence();
+    RecurrentState state;
+    run_mitigated(mitigation, recurrence, problem, arrays_of(recurrence, inputs), state);
+    std::vector<double> read(16 * 16), untouched;
+    Tensor wanted(DType::kF32, {problem.batch, problem.heads, 1, 16, 16});
+    for (std::int64_t row = 0; row < problem.batch; ++row) {
+      for (std::int64_t head = 0; head < problem.heads; ++head) {
+        window(read, untouched, row, head, problem.seq_len - 1);
+        std::ranges::copy(read, wanted.as<float>().begin() + (row * problem.heads + head) * 16 * 16);
+      }
+    }
+    const Array& seen = read_state(state);
+    EXPECT_LE(
+        relative_rms(convert(recurrence.compute().download(seen, wanted.shape).view(), DType::kF32), wanted),
+        1e-5);
   }
 }
 
