@@ -33,6 +33,7 @@ ImVec2 begin_panel(const Theme& theme, const char* id, Rect rect, const char* ti
 }
 
 void end_panel() {
+  ImGui::Dummy({0, 0});  // from 1.89 on, a cursor that was moved wants an item behind it
   ImGui::EndChild();
 }
 

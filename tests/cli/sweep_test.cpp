@@ -193,7 +193,7 @@ TEST_F(Sweep, ReportDrawsTheLimitsOfTheDatabase) {
 TEST(SweepOutput, InterruptedLeavesNothingBehind) {
   TemporaryDirectory directory;
   const auto result =
-      run_process({"timeout", "--signal=INT", "--preserve-status", "1", program_path(), "sweep", "--device",
+      run_process({"timeout", "--signal=INT", "--preserve-status", "4", program_path(), "sweep", "--device",
                    "cpu", "--seconds", "30", "--output", directory / "out"});
   ASSERT_TRUE(result);
   EXPECT_EQ(result->exit_code, 130);
