@@ -7,15 +7,12 @@
 #include "cuda/elements.cuh"
 #include "cuda/front_end/expand.h"
 #include "cuda/front_end/sequence.cuh"
+#include "cuda/front_end/silu.cuh"
 
 namespace statescope::cuda::front_end {
 namespace {
 
 constexpr int kTile = kExpandTokens, kRows = kTile + 3, kRowsPerThread = 5;
-
-__device__ float silu(float x) {
-  return x / (1 + expf(-x));
-}
 
 __global__ void __launch_bounds__(kExpandThreads) expand(const __grid_constant__ ExpandParameters p) {
   extern __shared__ float memory[];

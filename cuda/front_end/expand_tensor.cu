@@ -21,7 +21,7 @@ namespace {
 constexpr int kDim = kTensorDim, kTile = kTensorTokens, kPitch = kTensorPitch;
 
 /// x / (1 + e^-x) = h + h tanh(h), h = x / 2
-__device__ float silu(float x) {
+__device__ float fast_silu(float x) {
   const float h = 0.5f * x;
   float t;
   asm("tanh.approx.f32 %0, %1;" : "=f"(t) : "f"(h));
@@ -180,7 +180,7 @@ __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
           }
           squares[n] = 0;
 #pragma unroll
-          for (int c = 0; c < 4; ++c) z[n][c] = silu(sum[c]), squares[n] += z[n][c] * z[n][c];
+          for (int c = 0; c < 4; ++c) z[n][c] = fast_silu(sum[c]), squares[n] += z[n][c] * z[n][c];
         }
         float inverse = 1;
         if constexpr (kNorm) inverse = rsqrtf(sum_of_four(squares, lane) + kNormEpsilon);

@@ -9,22 +9,12 @@
 #include "cuda/elements.cuh"
 #include "cuda/front_end/gradients.h"
 #include "cuda/front_end/sequence.cuh"
+#include "cuda/front_end/silu.cuh"
 
 namespace statescope::cuda::front_end {
 namespace {
 
 constexpr int kThreads = kGradientThreads;
-
-__device__ float sigmoid(float x) {
-  return 1 / (1 + expf(-x));
-}
-__device__ float silu(float x) {
-  return x * sigmoid(x);
-}
-__device__ float silu_slope(float x) {
-  const float s = sigmoid(x);
-  return s * (1 + x * (1 - s));
-}
 
 /// Tokens [first, last) of a row.
 struct Range {

@@ -3,17 +3,13 @@
 // Tiles lie in shared memory as panels of 64 columns (tiles.cuh), two sets of them where 96 KiB hold two: one
 // is copied while the other is multiplied.
 #include "cuda/front_end/gradients.h"
+#include "cuda/front_end/silu.cuh"
 #include "cuda/multipass/tiles.cuh"
 
 namespace statescope::cuda::front_end {
 namespace {
 
 using namespace multipass;
-
-__device__ float silu_slope(float x) {
-  const float s = 1 / (1 + __expf(-x));
-  return s * (1 + x * (1 - s));
-}
 
 /// 64 tokens of one head by up to 128 columns of x, 16 tokens a warp: with K = 128, 64 sums a lane.
 template <class T, int kDim>

@@ -52,6 +52,24 @@ class CudaTest : public testing::Test {
     return execution->download();
   }
 
+  /// Twenty runs of the same inputs give the same bits.
+  static void expect_same_bits(const Problem& problem, const TensorSet& inputs) {
+    const auto execution = device()->prepare(device()->plan(problem));
+    execution->upload(inputs);
+    TensorSet first;
+    for (int repeat = 0; repeat < 20; ++repeat) {
+      execution->poison();
+      execution->run();
+      TensorSet outputs = execution->download();
+      if (repeat == 0) {
+        first = std::move(outputs);
+        continue;
+      }
+      for (Slot slot : kSlots)
+        ASSERT_EQ(first[slot].bytes, outputs[slot].bytes) << name(slot) << ", repeat " << repeat;
+    }
+  }
+
   /// Runs generated inputs and holds every output against the float64 reference of the rounded inputs.
   /// Returns the largest error over its tolerance.
   static double check(const Problem& problem, std::uint64_t seed, Gates gates) {
