@@ -3,12 +3,11 @@
 #include <array>
 #include <bit>
 
-#include <cudaTypedefs.h>
-
 #include <statescope/error.h>
 
 #include "cuda/chunked/parameters.h"
 #include "cuda/kernels.h"
+#include "cuda/tensor_map.h"
 
 namespace statescope::cuda {
 namespace {
@@ -16,45 +15,6 @@ namespace {
 using namespace cuda_chunked;
 
 constexpr std::size_t kStateBytes = kDim * kDim * sizeof(float);
-
-PFN_cuTensorMapEncodeTiled_v12000 tensor_map_encoder() {
-  void* function = nullptr;
-  cudaDriverEntryPointQueryResult found{};
-  check(
-      cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found),
-      "looking up cuTensorMapEncodeTiled");
-  if (found != cudaDriverEntryPointSuccess)
-    throw Error(ErrorKind::kDevice, "CUDA: the driver has no cuTensorMapEncodeTiled; it needs CUDA 12.0");
-  return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function);
-}
-
-/// Of a tensor [rows, tokens, heads, kDim]: a copy takes `copied` tokens of one head, 16-bit values as two
-/// swizzled tiles of 64 columns, float32 as rows of kDim.
-CUtensorMap tensor_map(const void* data, DType dtype, std::int64_t rows, std::int64_t tokens,
-                       std::int64_t heads, int copied) {
-  static const PFN_cuTensorMapEncodeTiled_v12000 encode = tensor_map_encoder();
-  const auto u = [](std::int64_t x) { return static_cast<cuuint64_t>(x); };
-  const bool wide = dtype == DType::kF32;
-  const std::int64_t columns = wide ? kDim : 64, head = kDim * (wide ? 4 : 2);
-  const cuuint64_t sizes[5] = {u(columns), u(tokens), u(kDim / columns), u(heads), u(rows)};
-  const cuuint64_t strides[4] = {u(heads * head), 128, u(head), u(tokens * heads * head)};
-  const cuuint32_t box[5] = {static_cast<cuuint32_t>(columns), static_cast<cuuint32_t>(copied),
-                             static_cast<cuuint32_t>(kDim / columns), 1, 1};
-  const cuuint32_t steps[5] = {1, 1, 1, 1, 1};
-  CUtensorMap map;
-  const CUresult status =
-      encode(&map,
-             wide                    ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32
-             : dtype == DType::kBf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
-                                     : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-             5, const_cast<void*>(data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-             wide ? CU_TENSOR_MAP_SWIZZLE_NONE : CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (status != CUDA_SUCCESS)
-    throw Error(ErrorKind::kDevice, "CUDA: describing a tensor to the copy engine failed with error " +
-                                        std::to_string(static_cast<int>(status)));
-  return map;
-}
 
 /// Clusters of the kernel that the device holds at once. Chains are shared out among that many workers.
 int resident_clusters(const Problem& p, const void* kernel, int cluster) {
@@ -148,12 +108,12 @@ std::vector<KernelLaunch> forward(const Problem& p, const Geometry& g) {
       chunked::Parameters x{};
       const std::int64_t rows = a.cu_seqlens ? 1 : p.batch, tokens = a.tokens / rows;
       const bool gla = p.rule == Rule::kGla;
-      const int copied = gla ? GlaMap::kHalfTokens : kChunk;
-      x.query = tensor_map(a.q, a.dtype, rows, tokens, a.qk_heads * a.expansion, copied);
-      x.key = tensor_map(a.k, a.dtype, rows, tokens, a.qk_heads * a.expansion, copied);
-      x.value = tensor_map(a.v, a.dtype, rows, tokens, a.heads, copied);
+      const CopyBox box{gla ? GlaMap::kHalfTokens : kChunk, kDim};
+      x.query = tensor_map(a.q, a.dtype, rows, tokens, a.qk_heads * a.expansion, kDim, box);
+      x.key = tensor_map(a.k, a.dtype, rows, tokens, a.qk_heads * a.expansion, kDim, box);
+      x.value = tensor_map(a.v, a.dtype, rows, tokens, a.heads, kDim, box);
       if (gla)
-        x.gate = tensor_map(a.g, DType::kF32, rows, tokens, a.heads * a.expansion, copied);
+        x.gate = tensor_map(a.g, DType::kF32, rows, tokens, a.heads * a.expansion, kDim, box);
       else
         x.g = a.g;
       x.beta = a.beta;
