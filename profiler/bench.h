@@ -23,6 +23,7 @@ Spread spread_of(std::vector<double> sample);
 
 struct BenchOptions {
   double seconds = 1.0;  ///< about how long to time, after the warm-up
+  double warm_up = 0.3;  ///< seconds on the host that a GPU runs untimed first: idle ones clock down
   int min_runs = 5, max_runs = 200;
   int min_slow_runs = 3;  ///< where one run takes longer than `seconds`
   /// Input sets are rotated so that together they exceed any last-level cache known (MI300X has 256 MiB).
