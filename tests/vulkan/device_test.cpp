@@ -83,9 +83,9 @@ TEST_F(VulkanDevices, PlansAgreeWithWhatRuns) {
       ASSERT_EQ(execution->plan().launches.size(), plan.launches.size());
       for (const Launch& launch : execution->plan().launches) {
         ASSERT_TRUE(launch.reported_shared_memory_bytes);
-        // Drivers round up to their granule, and leave out an array that nothing reads.
-        EXPECT_LE(*launch.reported_shared_memory_bytes, (launch.shared_memory_bytes + 511) / 512 * 512)
-            << launch.kernel;
+        // Drivers round up to their granule, leave out an array that nothing reads, and may add what their
+        // compiler needs: NVIDIA's adds 1,152 B to kernels that shuffle.
+        EXPECT_LE(*launch.reported_shared_memory_bytes, launch.shared_memory_bytes + 2048) << launch.kernel;
         EXPECT_TRUE(*launch.reported_shared_memory_bytes >= launch.shared_memory_bytes ||
                     launch.shared_memory_bytes <= 16)
             << launch.kernel;
