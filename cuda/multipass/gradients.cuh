@@ -15,6 +15,7 @@
 //   through = e^gamma_C <S, D>,  before_i = q_i . dq_i's first term + k_i . dk_i's third,  after_j = k_j .
 //   dk_j's first Z_ji = scale P_ij do_i . r_j - G_ij dr_i . r_j,       dbeta_j = after_j / beta_j + sum_i
 //   Z_ji
+#include "cuda/multipass/gate_terms.cuh"
 #include "cuda/multipass/gradient_warp.cuh"
 
 namespace statescope::cuda::multipass {
@@ -331,39 +332,27 @@ __global__ void __launch_bounds__(gradient_threads(kValue, kDelta), kValue > 128
     if (lane == 0) sums.through[warp] = inner;
     __syncthreads();
     if (warp == 0) {
-      const int64_t gate_row = (chunk.first * a.heads + h) * a.expansion + e,
-                    gate_stride = int64_t{a.heads} * a.expansion;
       float whole = 0;
 #pragma unroll
       for (int i = 0; i < kThreads / 32; ++i) whole += sums.through[i];
-      whole *= ptx::exp2_fast(gamma[kChunk - 1]);
-      // tokens 2 lane and 2 lane + 1
-      const int t = 2 * lane;
-      const float before0 = sums.before[0][t] + sums.before[1][t],
-                  before1 = sums.before[0][t + 1] + sums.before[1][t + 1];
-      const float after0 = beta[t] * sums.after[t], after1 = beta[t + 1] * sums.after[t + 1];
-      float from = before0 + before1, to = after0 + after1;  // sums from here on, and up to here
+      struct Terms {
+        const GradientSums<kWarps>& x;
+        __device__ float before(int t) const { return x.before[0][t] + x.before[1][t]; }
+        __device__ float after(int t) const { return x.after[t]; }
+        __device__ float ways(int t) const {
+          float sum = 0;
 #pragma unroll
-      for (int d = 1; d < 32; d *= 2) {
-        const float x = __shfl_down_sync(~0u, from, d), y = __shfl_up_sync(~0u, to, d);
-        if (lane + d < 32) from += x;
-        if (lane >= d) to += y;
-      }
-      const float next = __shfl_down_sync(~0u, from, 1), previous = __shfl_up_sync(~0u, to, 1);
-      const float left = lane > 0 ? previous : 0.f, right = lane < 31 ? next : 0.f;
-      float pairs[2] = {0, 0};
+          for (int i = 0; i < (kDelta ? 2 : 1); ++i)
 #pragma unroll
-      for (int i = 0; i < (kDelta ? 2 : 1); ++i)
-#pragma unroll
-        for (int w = 0; w < kWarps; ++w) pairs[0] += sums.ways[i][w][t], pairs[1] += sums.ways[i][w][t + 1];
-#pragma unroll
-      for (int x = 0; x < 2; ++x) {
-        if (t + x >= chunk.count) continue;
-        const int64_t to_token = gate_row + (t + x) * gate_stride;
-        if (a.dg)
-          a.dg[to_token] = whole + pairs[x] + (x == 0 ? from + left : right + before1 + left + after0);
-        if (kDelta) a.dbeta[to_token] = sums.after[t + x] + sums.dbeta[0][t + x] + sums.dbeta[1][t + x];
-      }
+            for (int w = 0; w < kWarps; ++w) sum += x.ways[i][w][t];
+          return sum;
+        }
+        __device__ float pairs(int t) const {
+          return x.dbeta[0][t] + x.dbeta[1][t];
+        }
+      };
+      store_gate_gradients<kDelta>(a, (chunk.first * a.heads + h) * a.expansion + e, chunk.count, lane, beta,
+                                   whole * ptx::exp2_fast(gamma[kChunk - 1]), Terms{sums});
     }
   }
 }

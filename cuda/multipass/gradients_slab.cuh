@@ -1,0 +1,205 @@
+#pragma once
+// dq and dk of a chunk, half of the channels a warpgroup:
+//   dQ = scale e^gamma o (dO S^T) + M K
+//   dK = beta o e^(gamma_C - gamma) o (U' D^T) - e^gamma o (dR S^T) + M^T Q + (N + N^T) K,   U' = r
+// The first products' rows meet q or k on the way: before_i and after_j, terms of dg and dbeta.
+#include "cuda/multipass/gradients_ring.cuh"
+
+namespace statescope::cuda::multipass {
+
+/// d = rows (64 x kValue) times a panel of a transposed state.
+template <class T, int kColumns, int kValue>
+__device__ __forceinline__ void rows_by_state(float (&d)[kColumns / 2], uint32_t rows, uint32_t panel) {
+  const uint64_t a = ptx::operand(rows, 16, 1024), b = ptx::operand(panel, 16, 1024);
+#pragma unroll
+  for (int k = 0; k < kValue / 16; ++k)
+    ptx::wgmma_shared<T, kColumns, false, true>(d, a + (k / 4 * (kChunk * 128 / 16) + k % 4 * 2),
+                                                b + k * (2048 / 16), k > 0);
+  ptx::wgmma_commit();
+}
+/// d += a square times a panel of keys or queries.
+template <class T, int kColumns, bool kTurned>
+__device__ __forceinline__ void square_by_rows(float (&d)[kColumns / 2], uint32_t square, uint32_t panel) {
+  const uint64_t a = ptx::operand(square, 16, 1024), b = ptx::operand(panel, 16, 1024);
+#pragma unroll
+  for (int k = 0; k < kChunk / 16; ++k)
+    ptx::wgmma_shared<T, kColumns, kTurned, true>(d, a + k * (kTurned ? 2048 / 16 : 2), b + k * (2048 / 16),
+                                                  1);
+  ptx::wgmma_commit();
+}
+
+/// This warp's part of <S, D> over a panel: 16 rows at a time, the diagonal of S^T D.
+template <class T, int kColumns, int kValue>
+__device__ __forceinline__ float inner_product(uint32_t state, uint32_t gradient, int column, int warp,
+                                               const Lane& at) {
+  float left[4] = {}, right[4] = {};
+#pragma unroll
+  for (int v = 0; v < kValue; v += 64)
+#pragma unroll
+    for (int k = 0; k < kColumns; k += 16) {
+      uint32_t a[4], b[4];
+      load_a(a, state, at, v + 16 * warp, column + k);
+      load_b(b, gradient, at, column + k, v + 16 * warp);
+      ptx::mma<T>(left, a, b[0], b[1]);
+      ptx::mma<T>(right, a, b[2], b[3]);
+    }
+  float sum = at.r == at.c ? left[0] + right[2] : at.r == at.c + 1 ? left[1] + right[3] : 0.f;
+#pragma unroll
+  for (int d = 1; d < 32; d *= 2) sum += __shfl_xor_sync(~0u, sum, d);
+  return sum;
+}
+
+/// Adds what the heads before left, and leaves the sum in float32 for the next head, or in 16 bits in the
+/// tile for `store_slab`. to: this thread's first row and column in an array like q.
+template <class T, int kColumns>
+__device__ __forceinline__ void hand_over(float (&x)[kColumns / 2], float* to, int64_t row_stride, int count,
+                                          int row, const Work& work, uint32_t tile, int column,
+                                          const Lane& at) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float* const line = to + 8 * half * row_stride;
+    const bool exists = row + 8 * half < count;
+#pragma unroll
+    for (int n = 0; n < kColumns / 8; ++n) {
+      float2 y = {x[4 * n + 2 * half], x[4 * n + 2 * half + 1]};
+      if (!work.first_head && exists) {
+        const float2 sum = *reinterpret_cast<const float2*>(line + 8 * n);
+        y.x += sum.x, y.y += sum.y;
+      }
+      if (work.last_head)
+        ptx::store_shared(place(tile, at.element, row - at.r + 8 * half, column + 8 * n),
+                          ptx::pack<T>(y.x, y.y));
+      else if (exists)
+        *reinterpret_cast<float2*>(line + 8 * n) = y;
+    }
+  }
+}
+/// The 16 rows that this warp left in the tile, to rows of an array like q.
+template <int kColumns>
+__device__ __forceinline__ void store_slab(uint16_t* to, int64_t row_stride, int count, uint32_t tile,
+                                           int column, int warp, int lane) {
+  constexpr int kPieces = kColumns / 8, kRows = 32 / kPieces;
+#pragma unroll
+  for (int i = 0; i < 16 / kRows; ++i) {
+    const int row = 16 * warp + lane / kPieces + kRows * i, piece = lane % kPieces;
+    if (row < count)
+      *reinterpret_cast<uint4*>(to + row * row_stride + 8 * piece) =
+          ptx::load_shared_uint4(tile + row * 128 + ((column / 8 + piece ^ row % 8) << 4));
+  }
+}
+
+template <class T, int kKey, int kValue, bool kDelta>
+__device__ __forceinline__ void make_slabs(const Parameters& p, uint8_t* shared, uint32_t base) {
+  using Tiles = Ring<kKey, kValue, kDelta>;
+  constexpr HopperGradientMap kMap = Tiles::kMap;
+  constexpr int kColumns = kKey / 2;
+  Tiles ring{shared, base};
+  const Arguments& a = p.a;
+  const int thread = threadIdx.x % 128, warp = __shfl_sync(~0u, thread / 32, 0),
+            group = __shfl_sync(~0u, threadIdx.x / 128, 0);
+  const int panel = kKey > 64 ? group : 0, column = kKey > 64 ? 0 : kColumns * group;
+  for (; ring.next(); ring.advance()) {
+    int lane = thread % 32;
+    asm volatile("" : "+r"(lane));  // addresses are computed anew for each chunk: registers are short
+    const Lane at(lane);
+    const int row = 16 * warp + at.r;
+    float q[kColumns / 2], k[kColumns / 2], c[kColumns / 2];
+    const uint32_t state = ring.address(Tiles::kState + panel),
+                   gradient = ring.address(Tiles::kGradient + panel);
+    ring.wait(Tiles::kOutput), ring.wait(Tiles::kState + panel);
+    ptx::wgmma_fence();
+    rows_by_state<T, kColumns, kValue>(q, ring.address(Tiles::kOutput), state + 2 * column);
+    ring.wait(Tiles::kGradient + panel), ring.wait(Tiles::kError);
+    ptx::wgmma_fence();
+    rows_by_state<T, kColumns, kValue>(k, ring.address(Tiles::kError), gradient + 2 * column);
+    if constexpr (kDelta) {
+      ring.wait(Tiles::kCorrection);
+      ptx::wgmma_fence();
+      rows_by_state<T, kColumns, kValue>(c, ring.address(Tiles::kCorrection), state + 2 * column);
+    }
+    float through = 0;
+    if (a.g) through = inner_product<T, kColumns, kValue>(state, gradient, column, warp, at);
+    const float* const gamma = ring.gamma();
+    float early[2], late[2], beta[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float g = gamma[row + 8 * half];
+      early[half] = ptx::exp2_fast(g), late[half] = ptx::exp2_fast(gamma[kChunk - 1] - g);
+      beta[half] = gamma[kChunk + row + 8 * half];
+    }
+    ptx::wgmma_wait<0>();
+    ptx::pin(q), ptx::pin(k);
+    if constexpr (kDelta) ptx::pin(c);
+    ring.release(0, Tiles::kKeys);
+
+    const uint32_t keys = ring.address(Tiles::kKeys) + panel * (kChunk * 128),
+                   queries = ring.address(Tiles::kQueries) + panel * (kChunk * 128);
+    ring.wait(Tiles::kKeys), ring.wait(Tiles::kQueries);
+    float before[2] = {}, after[2] = {};
+#pragma unroll
+    for (int n = 0; n < kColumns / 8; ++n)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int i = 4 * n + 2 * half;
+        const float2 key =
+            ptx::unpack<T>(ptx::load_shared(place(keys, at.element, 16 * warp + 8 * half, column + 8 * n)));
+        const float2 query = ptx::unpack<T>(
+            ptx::load_shared(place(queries, at.element, 16 * warp + 8 * half, column + 8 * n)));
+        q[i] *= a.scale * early[half], q[i + 1] *= a.scale * early[half];
+        before[half] += query.x * q[i] + query.y * q[i + 1];
+        k[i] *= late[half], k[i + 1] *= late[half];
+        after[half] += key.x * k[i] + key.y * k[i + 1];
+        k[i] *= beta[half], k[i + 1] *= beta[half];
+        if constexpr (kDelta) {
+          c[i] *= -early[half], c[i + 1] *= -early[half];
+          before[half] += key.x * c[i] + key.y * c[i + 1];
+          k[i] += c[i], k[i + 1] += c[i + 1];
+        }
+      }
+
+    ptx::barrier_wait(base + kMap.squares_full, ring.it & 1);
+    ptx::pin(q), ptx::pin(k);
+    ptx::wgmma_fence();
+    square_by_rows<T, kColumns, true>(q, base + kMap.m, keys + 2 * column);
+    square_by_rows<T, kColumns, false>(k, base + kMap.m, queries + 2 * column);
+    if constexpr (kDelta) square_by_rows<T, kColumns, false>(k, base + kMap.n, keys + 2 * column);
+
+    // While they run
+    ring.wait_for_terms_place();
+    GateTerms& terms = ring.terms();
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      before[half] += __shfl_xor_sync(~0u, before[half], 1),
+          before[half] += __shfl_xor_sync(~0u, before[half], 2);
+      after[half] += __shfl_xor_sync(~0u, after[half], 1),
+          after[half] += __shfl_xor_sync(~0u, after[half], 2);
+      if (at.c == 0)
+        terms.before[group][row + 8 * half] = before[half], terms.after[group][row + 8 * half] = after[half];
+    }
+    if (lane == 0) terms.through[4 * group + warp] = through;
+    ring.leave_terms();
+
+    ptx::wgmma_wait<0>();
+    ptx::pin(q), ptx::pin(k);
+    ptx::warp_arrive(base + kMap.squares_empty);
+    ptx::named_barrier(1 + group, 128);  // every warp's products are done with the panels
+    const Work work = ring.work();
+    const int64_t row_stride = int64_t{a.qk_heads} * a.expansion * kKey,
+                  to = key_row(a, work.first, work.qk_head, work.subhead) * kKey + 64 * panel + column,
+                  own = to + row * row_stride + at.c;
+    hand_over<T, kColumns>(q, p.s.dq + own, row_stride, work.count, row, work, queries, column, at);
+    hand_over<T, kColumns>(k, p.s.dk + own, row_stride, work.count, row, work, keys, column, at);
+    __syncwarp();
+    if (work.last_head) {
+      store_slab<kColumns>(static_cast<uint16_t*>(a.dq) + to, row_stride, work.count, queries, column, warp,
+                           lane);
+      store_slab<kColumns>(static_cast<uint16_t*>(a.dk) + to, row_stride, work.count, keys, column, warp,
+                           lane);
+    }
+    ptx::fence_async_proxy();
+    ring.release(Tiles::kKeys, kMap.tiles);
+    ring.release_work();
+  }
+}
+
+}  // namespace statescope::cuda::multipass

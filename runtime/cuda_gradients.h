@@ -1,0 +1,47 @@
+// Shared memory of the gradient pass on compute capability 9.0, for the variant table and for the kernel.
+// Host and device code both include this file, so it knows no CUDA.
+#pragma once
+
+#include "runtime/cuda_multipass.h"
+
+namespace statescope::cuda_multipass {
+
+/// The gradient pass on compute capability 9.0 (multipass/gradients_hopper.cuh): two warpgroups for the
+/// gradients, half of the channels each, one for the squares, one of single warps.
+inline constexpr int kHopperThreads = 512;
+inline constexpr int kWorkStages = 4;  ///< gates: of more chunks than the tiles on their way are part of
+inline constexpr int kTermStages = 2;  ///< terms of dg and dbeta: being added, and being made
+/// Places in shared memory. Tiles of a chunk pass through a ring of slots in the order do, S, D (a slot for
+/// every 64 channels), r, dr, K, Q, which is about the order in which they are done with.
+struct HopperGradientMap {
+  int panels, tiles, slots;    ///< of 64 channels; of a chunk; of the ring
+  std::uint32_t slot;          ///< bytes
+  std::uint32_t m, n;          ///< squares, 8 KB each
+  std::uint32_t works, terms;  ///< kWorkStages, kTermStages
+  std::uint32_t full, empty;   ///< barriers of the slots, 8 bytes each
+  std::uint32_t work_full, work_empty, terms_full, terms_empty, squares_full, squares_empty;
+  std::uint32_t bytes;
+};
+inline constexpr std::uint32_t kWorkBytes = kGateBytes + 32;
+/// before [2], after [2], ways [4], the pairs' part of dbeta; eight parts of <S, D>
+inline constexpr std::uint32_t kTermBytes = 9 * kChunk * 4 + 32;
+constexpr HopperGradientMap hopper_gradient_map(int key_dim, int value_dim, bool delta) {
+  HopperGradientMap x{};
+  x.panels = key_dim / 64;
+  x.tiles = 2 * x.panels + (delta ? 5 : 4);
+  x.slot = rows_bytes(key_dim > value_dim ? key_dim : value_dim);
+  x.slots = x.slot > 8192 ? 12 : 16;
+  x.m = static_cast<std::uint32_t>(x.slots) * x.slot, x.n = x.m + kSquareBytes;
+  x.works = x.n + kSquareBytes, x.terms = x.works + kWorkStages * kWorkBytes;
+  x.full = x.terms + kTermStages * kTermBytes;
+  x.empty = x.full + 8 * static_cast<std::uint32_t>(x.slots);
+  x.work_full = x.empty + 8 * static_cast<std::uint32_t>(x.slots);
+  x.work_empty = x.work_full + 8 * kWorkStages;
+  x.terms_full = x.work_empty + 8 * kWorkStages;
+  x.terms_empty = x.terms_full + 8 * kTermStages;
+  x.squares_full = x.terms_empty + 8 * kTermStages, x.squares_empty = x.squares_full + 8;
+  x.bytes = x.squares_empty + 8;
+  return x;
+}
+
+}  // namespace statescope::cuda_multipass
