@@ -13,20 +13,13 @@
 
 #include "cuda/chunked/ptx.cuh"
 #include "cuda/front_end/expand.h"
+#include "cuda/front_end/rows.cuh"
 #include "cuda/front_end/sequence.cuh"
 
 namespace statescope::cuda::front_end {
 namespace {
 
 constexpr int kDim = kTensorDim, kTile = kTensorTokens, kPitch = kTensorPitch;
-
-/// x / (1 + e^-x) = h + h tanh(h), h = x / 2
-__device__ float fast_silu(float x) {
-  const float h = 0.5f * x;
-  float t;
-  asm("tanh.approx.f32 %0, %1;" : "=f"(t) : "f"(h));
-  return h + h * t;
-}
 
 /// The row of the stored W that row k of W is: step s of the product reads rows 16 s .. 16 s + 15, where the
 /// thread that holds columns 8 j .. 8 j + 7 of x expects its own in slots 2 j, 2 j + 1, 2 j + 8, 2 j + 9.
@@ -44,17 +37,6 @@ __device__ void store_weight(const T* weight, int stride, uint32_t at) {
     asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
                  : "memory");
   }
-}
-
-/// The totals of four values over a warp; lane l gets that of value l / 8.
-__device__ float sum_of_four(const float (&x)[4], int lane) {
-  const bool upper = lane & 16, odd = lane & 8;
-  float a = upper ? x[2] : x[0], b = upper ? x[3] : x[1];
-  a += __shfl_xor_sync(~0u, upper ? x[0] : x[2], 16);
-  b += __shfl_xor_sync(~0u, upper ? x[1] : x[3], 16);
-  float sum = (odd ? b : a) + __shfl_xor_sync(~0u, odd ? a : b, 8);
-  for (int mask = 4; mask > 0; mask /= 2) sum += __shfl_xor_sync(~0u, sum, mask);
-  return sum;
 }
 
 template <class T, bool kNorm, bool kPacked>
@@ -77,17 +59,7 @@ __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
   for (int i = threadIdx.x; i < 3 * kPitch; i += kTensorThreads) y[i] = 0;
   ptx::fence_async_proxy();
   float taps[4][4];  // of this lane's channels
-  {
-    const uint4* from = reinterpret_cast<const uint4*>(static_cast<const T*>(p.taps[side]) +
-                                                       (std::int64_t(subkey) * kDim + 4 * lane) * 4);
-    const uint4 low = __ldg(from), high = __ldg(from + 1);
-    const uint32_t words[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const float2 pair = ptx::unpack<T>(words[i]);
-      taps[i / 2][i % 2 * 2] = pair.x, taps[i / 2][i % 2 * 2 + 1] = pair.y;
-    }
-  }
+  load_taps(static_cast<const T*>(p.taps[side]) + (std::int64_t(subkey) * kDim + 4 * lane) * 4, taps);
   __syncthreads();
 
   const T* const x = static_cast<const T*>(p.x[side]) + std::int64_t(head) * kDim + lane % 4 * 8;

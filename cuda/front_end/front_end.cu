@@ -178,8 +178,10 @@ std::vector<KernelLaunch> gradient_launches(const Problem& p) {
     return tiles * tiles;
   };
   const auto heads = static_cast<unsigned>(p.qk_heads);
-  add("front_end.convolution_gradients", convolution_gradients_kernel(dim), dim3(subkeys, all_ranges, 2),
-      kGradientThreads, 0);
+  const bool in_rows = p.dtype != DType::kF32 && (dim == 128 || dim == 256);
+  add(in_rows ? "front_end.convolution_rows" : "front_end.convolution_gradients",
+      in_rows ? convolution_rows_kernel(p.dtype, dim, p.packed) : convolution_gradients_kernel(dim),
+      dim3(subkeys, all_ranges, 2), kGradientThreads, 0);
   launches.back().predicted_shared_bytes = kConvolutionGradientsBytes;
   if (has_product_tiles(p)) {
     const int tile = product_tile(dim);

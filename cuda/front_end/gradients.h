@@ -30,6 +30,8 @@ struct GradientParameters {
 
 /// In the order of the launches. Blocks of each:
 const void* convolution_gradients_kernel(int key_dim);  ///< (subkeys, ranges, sides)
+/// The same in 16 bits, K of 128 or 256 (convolution_gradients.cu).
+const void* convolution_rows_kernel(DType type, int key_dim, bool packed);
 const void* input_gradients_kernel();                   ///< (Hq, token tiles of all rows, sides)
 const void* weight_gradients_kernel();                  ///< (subkeys x tiles of K x K, ranges, sides)
 const void* sum_parts_kernel();                         ///< (blocks of elements, 1, sides)
