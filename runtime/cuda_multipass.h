@@ -58,6 +58,54 @@ constexpr std::uint32_t state_gradients_bytes(int key_dim, int value_dim, bool d
          (delta ? 2 : 1) * kSquareBytes + value_tile(value_dim) / 16 * kTurnBytes;
 }
 
+// The serial passes on compute capability 9.0: warpgroup products, the copy engine. A block is a chain and a
+// tile of 64 or 128 columns of V, 64 a warpgroup, and one warp more that asks for tiles.
+
+inline constexpr std::uint32_t kHopperSharedBytes = 232448;  ///< what a block of 9.0 can have
+constexpr int serial_threads(int tile) {
+  return 2 * tile + 128;
+}
+/// Registers a thread of the state's warpgroups and of the other; 168 at launch, which three warpgroups
+/// share.
+inline constexpr int kStateRegisters = 232, kFeedRegisters = 40;
+/// Columns of V that a block can have: 128 share their keys, but at K = 256 the tiles of state_gradients then
+/// do not fit twice.
+constexpr int widest_serial_tile(int key_dim, int value_dim, bool gradients) {
+  return value_dim < 128 || (gradients && key_dim > 128) ? 64 : 128;
+}
+/// Columns of V a block: 64 where wider tiles would leave multiprocessors without a block (0: not known).
+constexpr int serial_tile(std::int64_t chains, int value_dim, std::uint32_t multiprocessors) {
+  return value_dim < 128 || chains * (value_dim / 128) < static_cast<std::int64_t>(multiprocessors) ? 64
+                                                                                                    : 128;
+}
+/// Shared memory of a block in bytes: stages of tiles [K, Q, V or do, P, A], the 16-bit state and r or dr on
+/// their way out, factors of the tokens and barriers of each stage.
+struct SerialMap {
+  int stages = 0;
+  std::uint32_t value = 0, score = 0, inverse = 0, stage = 0;  ///< offsets in a stage, and its size
+  std::uint32_t state = 0, result = 0, factors = 0, barriers = 0, bytes = 0;
+};
+inline constexpr std::uint32_t kFactorBytes = 3 * kChunk * 4;
+constexpr SerialMap serial_map(int key_dim, int tile, bool delta, bool gradients) {
+  constexpr int kMostStages = 3;  // one at work, two on their way
+  SerialMap map;
+  map.value = (gradients ? 2 : 1) * rows_bytes(key_dim);
+  map.score = map.value + rows_bytes(tile);
+  map.inverse = map.score + (gradients ? kSquareBytes : 0);
+  map.stage = map.inverse + (delta ? kSquareBytes : 0);
+  const std::uint32_t state = static_cast<std::uint32_t>(tile * key_dim * 2),
+                      result = delta || gradients ? rows_bytes(tile) : 0;
+  while (map.stages < kMostStages &&
+         (map.stages + 1) * (map.stage + kFactorBytes + 16) + state + result <= kHopperSharedBytes)
+    ++map.stages;
+  map.state = static_cast<std::uint32_t>(map.stages) * map.stage;
+  map.result = map.state + state;
+  map.factors = map.result + result;
+  map.barriers = map.factors + static_cast<std::uint32_t>(map.stages) * kFactorBytes;
+  map.bytes = map.barriers + static_cast<std::uint32_t>(map.stages) * 16;
+  return map;
+}
+
 /// Outputs: eight warps, each 16 tokens by half of the columns; three stages, so that two are on their way.
 inline constexpr int kOutputThreads = 256;
 inline constexpr int kOutputStages = 3;

@@ -55,6 +55,11 @@ std::string multipass_needs(const Problem& p, const DeviceLimits& limits) {
   return missing.empty() ? needs_capability_80(p, limits) : missing;
 }
 
+std::string hopper_multipass_needs(const Problem& p, const DeviceLimits& limits) {
+  std::string missing = multipass_needs(p, limits);
+  return missing.empty() ? needs_capability_90(p, limits) : missing;
+}
+
 std::uint32_t u32(std::int64_t x) {
   return static_cast<std::uint32_t>(x);
 }
@@ -113,6 +118,21 @@ Geometry multipass_geometry(const Problem& p, const DeviceLimits&) {
                                  ? outputs_bytes(v)
                                  : std::max(state_gradients_bytes(k, v, delta), gradients_bytes(v, delta));
   g.tile_bytes = std::max({prepare_bytes(k), states_bytes(k, v, delta), last});
+  return g;
+}
+
+/// The serial passes have tiles of their own.
+Geometry hopper_multipass_geometry(const Problem& p, const DeviceLimits& limits) {
+  using namespace cuda_multipass;
+  const bool delta = p.rule == Rule::kGatedDelta, backward = p.pass == Pass::kBackward;
+  const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim);
+  Geometry g = multipass_geometry(p, limits);
+  const int tile = serial_tile(p.sequences * p.heads * p.expansion, v, limits.multiprocessors);
+  g.value_tile = u32(tile);
+  g.tile_bytes = std::max<std::size_t>(
+      {prepare_bytes(k), backward ? gradients_bytes(v, delta) : outputs_bytes(v),
+       serial_map(k, tile, delta, false).bytes,
+       backward ? serial_map(k, std::min(tile, widest_serial_tile(k, v, true)), delta, true).bytes : 0});
   return g;
 }
 
@@ -181,6 +201,31 @@ constexpr Variant kVariants[] = {
      chunked_geometry,
      "as above in steps of 32 tokens, whose gates, keys and queries are 32 KB: five of them on their way; "
      "eight tokens a warp at the gates, whose channels' running products stay in registers"},
+    {"cuda.multipass.hopper_forward",
+     Api::kCuda,
+     Series::kProduction,
+     Form::kChunked,
+     bits(Rule::kLinear, Rule::kSsd, Rule::kGatedDelta),
+     bits(Pass::kForward),
+     bits(DType::kBf16, DType::kF16),
+     {64, 256},
+     {64, 256},
+     hopper_multipass_needs,
+     hopper_multipass_geometry,
+     "a warpgroup of the serial pass owns 64 columns of V, whose state is K / 2 registers a lane; three "
+     "stages of tiles hide what device memory takes"},
+    {"cuda.multipass.hopper_backward",
+     Api::kCuda,
+     Series::kProduction,
+     Form::kChunked,
+     bits(Rule::kLinear, Rule::kSsd, Rule::kGatedDelta),
+     bits(Pass::kBackward),
+     bits(DType::kBf16, DType::kF16),
+     {64, 256},
+     {64, 256},
+     hopper_multipass_needs,
+     hopper_multipass_geometry,
+     "as forward; two stages of twice the tiles, and at K = 256 one warpgroup a block"},
     {"cuda.multipass.forward",
      Api::kCuda,
      Series::kProduction,

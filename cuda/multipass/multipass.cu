@@ -6,10 +6,15 @@
 //   states.cuh           pass 2: the state before each chunk
 //   outputs.cuh          pass 3 of forward: o
 //   state_gradients.cuh  pass 3 of backward: the gradient of the state after each chunk
+//   *_hopper.cuh         passes 2 and 3 for compute capability 9.0
 //   gradients.cuh        pass 4: dq, dk, dg, dbeta
 //   values.cuh           pass 5: dv
+#include <algorithm>
+
+#include "cuda/multipass/hopper.h"
 #include "cuda/multipass/kernels.h"
 #include "cuda/multipass/parameters.h"
+#include "cuda/tensor_map.h"
 
 namespace statescope::cuda {
 namespace {
@@ -64,7 +69,8 @@ Kernels kernels_of(const Problem& p) {
   }
 }
 
-KernelLaunch pass(const Problem& p, std::string name, const void* function, std::int64_t blocks, int threads,
+/// A launch without its parameters.
+KernelLaunch pass(std::string name, const void* function, std::int64_t blocks, int threads,
                   std::size_t shared_bytes) {
   KernelLaunch launch;
   launch.name = std::move(name);
@@ -72,6 +78,11 @@ KernelLaunch pass(const Problem& p, std::string name, const void* function, std:
   launch.grid = static_cast<unsigned>(blocks);
   launch.block = static_cast<unsigned>(threads);
   launch.dynamic_shared_bytes = launch.predicted_shared_bytes = shared_bytes;
+  return launch;
+}
+KernelLaunch pass(const Problem& p, std::string name, const void* function, std::int64_t blocks, int threads,
+                  std::size_t shared_bytes) {
+  KernelLaunch launch = pass(std::move(name), function, blocks, threads, shared_bytes);
   bind_parameters(launch, [p](const Arguments& a) {
     multipass::Parameters parameters{a, {}};
     carve(p, a.scratch, parameters.s);
@@ -80,46 +91,94 @@ KernelLaunch pass(const Problem& p, std::string name, const void* function, std:
   return launch;
 }
 
-/// Passes 1 and 2.
-std::vector<KernelLaunch> up_to_states(const Problem& p, const Kernels& kernels, const std::string& name) {
-  const bool delta = p.rule == Rule::kGatedDelta;
+/// One of the two serial passes.
+KernelLaunch serial_pass(const Problem& p, const std::string& name, const Kernels& kernels, bool gradients) {
   const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim), tile = value_tile(v);
-  const std::int64_t chains = p.sequences * p.heads * p.expansion;
-  return {
-      pass(p, name + ".prepare",
-           p.pass == Pass::kBackward ? kernels.prepare_backward : kernels.prepare_forward,
-           chunks_of(p) * p.heads * p.expansion, kPrepareThreads, prepare_bytes(k)),
-      pass(p, name + ".states", kernels.states, chains * (v / tile), 2 * tile, states_bytes(k, v, delta))};
+  const bool delta = p.rule == Rule::kGatedDelta;
+  const std::int64_t blocks = p.sequences * p.heads * p.expansion * (v / tile);
+  if (gradients)
+    return pass(p, name + ".state_gradients", kernels.state_gradients, blocks, 2 * tile,
+                state_gradients_bytes(k, v, delta));
+  return pass(p, name + ".states", kernels.states, blocks, 2 * tile, states_bytes(k, v, delta));
 }
 
-std::vector<KernelLaunch> forward(const Problem& p, const Geometry&) {
-  const Kernels kernels = kernels_of(p);
-  const int v = static_cast<int>(p.value_dim);
-  std::vector<KernelLaunch> result = up_to_states(p, kernels, "multipass.forward");
-  result.push_back(pass(p, "multipass.forward.outputs", kernels.outputs,
-                        chunks_of(p) * p.heads * (v / output_tile(v)), kOutputThreads, outputs_bytes(v)));
-  return result;
+/// The same on compute capability 9.0, with tiles of g.value_tile columns of V where they fit.
+KernelLaunch hopper_serial_pass(const Problem& p, const Geometry& g, const std::string& name,
+                                bool gradients) {
+  const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim);
+  const bool delta = p.rule == Rule::kGatedDelta;
+  const int tile = std::min(static_cast<int>(g.value_tile), widest_serial_tile(k, v, gradients));
+  const SerialMap map = serial_map(k, tile, delta, gradients);
+  const multipass::SerialKernels kernels = p.dtype == DType::kBf16 ? multipass::serial_kernels_bf16(delta, k)
+                                                                   : multipass::serial_kernels_f16(delta, k);
+  KernelLaunch launch =
+      pass(name + (gradients ? ".state_gradients" : ".states"),
+           gradients ? kernels.state_gradients : kernels.states,
+           p.sequences * p.heads * p.expansion * (v / tile), serial_threads(tile), map.bytes);
+  bind_parameters(launch, [=](const Arguments& a) {
+    multipass::SerialParameters x{};
+    x.p.a = a;
+    carve(p, a.scratch, x.p.s);
+    x.map = map, x.tile = tile;
+    const Scratch& s = x.p.s;
+    const std::int64_t rows = a.cu_seqlens ? 1 : p.batch, tokens = a.tokens / rows,
+                       subkeys = p.qk_heads * p.expansion, chunks = chunks_of(p) * p.heads * p.expansion;
+    const auto of_tokens = [&](const void* data, std::int64_t heads, int dim, int columns) {
+      return tensor_map(data, a.dtype, rows, tokens, heads, dim, {kChunk, columns});
+    };
+    const auto of_chunks = [&](const void* data, std::int64_t height, int width, int columns) {
+      return tensor_map(data, a.dtype, 1, chunks * height, 1, width, {64, columns});
+    };
+    x.key = of_tokens(a.k, subkeys, k, k);
+    x.value = of_tokens(gradients ? a.d_o : a.v, p.heads, v, tile);
+    if (delta) x.inverse = of_chunks(s.inverse, kChunk, kChunk, kChunk);
+    if (gradients) {
+      x.query = of_tokens(a.q, subkeys, k, k);
+      x.score = of_chunks(s.scores, kChunk, kChunk, kChunk);
+    }
+    x.state = of_chunks(gradients ? s.gradients : s.states, v, k, k);
+    if (gradients || delta) x.result = of_chunks(gradients ? s.dv : s.errors, kChunk, v, 64);
+    return x;
+  });
+  return launch;
 }
 
-std::vector<KernelLaunch> backward(const Problem& p, const Geometry&) {
+/// `hopper`: with the passes for compute capability 9.0.
+std::vector<KernelLaunch> passes(const Problem& p, const Geometry& g, bool hopper) {
   const Kernels kernels = kernels_of(p);
-  const bool delta = p.rule == Rule::kGatedDelta;
-  const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim), tile = value_tile(v);
-  std::vector<KernelLaunch> result = up_to_states(p, kernels, "multipass.backward");
-  result.push_back(pass(p, "multipass.backward.state_gradients", kernels.state_gradients,
-                        p.sequences * p.heads * p.expansion * (v / tile), 2 * tile,
-                        state_gradients_bytes(k, v, delta)));
-  result.push_back(pass(p, "multipass.backward.gradients", kernels.gradients,
-                        chunks_of(p) * p.qk_heads * p.expansion, gradient_threads(v, delta),
-                        gradients_bytes(v, delta)));
-  result.push_back(
-      pass(p, "multipass.backward.values", kernels.values, chunks_of(p) * p.heads, kValuesThreads, 0));
+  const bool delta = p.rule == Rule::kGatedDelta, backward = p.pass == Pass::kBackward;
+  const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim);
+  const std::string name = backward ? "multipass.backward" : "multipass.forward";
+  const auto serial = [&](bool gradients) {
+    return hopper ? hopper_serial_pass(p, g, name, gradients) : serial_pass(p, name, kernels, gradients);
+  };
+  std::vector<KernelLaunch> result;
+  result.push_back(pass(p, name + ".prepare", backward ? kernels.prepare_backward : kernels.prepare_forward,
+                        chunks_of(p) * p.heads * p.expansion, kPrepareThreads, prepare_bytes(k)));
+  result.push_back(serial(false));
+  if (!backward) {
+    result.push_back(pass(p, name + ".outputs", kernels.outputs,
+                          chunks_of(p) * p.heads * (v / output_tile(v)), kOutputThreads, outputs_bytes(v)));
+    return result;
+  }
+  result.push_back(serial(true));
+  result.push_back(pass(p, name + ".gradients", kernels.gradients, chunks_of(p) * p.qk_heads * p.expansion,
+                        gradient_threads(v, delta), gradients_bytes(v, delta)));
+  result.push_back(pass(p, name + ".values", kernels.values, chunks_of(p) * p.heads, kValuesThreads, 0));
   return result;
+}
+std::vector<KernelLaunch> general(const Problem& p, const Geometry& g) {
+  return passes(p, g, false);
+}
+std::vector<KernelLaunch> hopper(const Problem& p, const Geometry& g) {
+  return passes(p, g, true);
 }
 
 constexpr Implementation kImplementations[] = {
-    {"cuda.multipass.forward", scratch_bytes, forward},
-    {"cuda.multipass.backward", scratch_bytes, backward},
+    {"cuda.multipass.forward", scratch_bytes, general},
+    {"cuda.multipass.backward", scratch_bytes, general},
+    {"cuda.multipass.hopper_forward", scratch_bytes, hopper},
+    {"cuda.multipass.hopper_backward", scratch_bytes, hopper},
 };
 
 }  // namespace

@@ -109,11 +109,6 @@ __device__ __forceinline__ void store_turned(uint16_t* to, int value_dim, uint32
   }
 }
 
-/// A pair of per-token factors in shared memory.
-__device__ __forceinline__ float2 two(const float* x) {
-  return *reinterpret_cast<const float2*>(x);
-}
-
 template <class T, int kKey, int kValue, bool kDelta>
 __global__ void __launch_bounds__(2 * value_tile(kValue), serial_blocks(kKey, kValue))
     states(const __grid_constant__ Parameters p) {

@@ -49,6 +49,11 @@ __device__ __forceinline__ void load_b_turned(uint32_t (&x)[4], uint32_t panel, 
   ptx::load_matrix_x4_transposed(x, place(panel, at.straight, k, n));
 }
 
+/// A pair of per-token factors in shared memory.
+__device__ __forceinline__ float2 two(const float* x) {
+  return *reinterpret_cast<const float2*>(x);
+}
+
 /// 16 x 16 of a result as a first operand.
 template <class T>
 __device__ __forceinline__ void as_a(uint32_t (&a)[4], const float (&left)[4], const float (&right)[4]) {

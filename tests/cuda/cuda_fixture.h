@@ -4,13 +4,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <statescope/device.h>
 
 #include "cuda/cuda_device.h"
+#include "cuda/execution.h"
 #include "runtime/check/compare.h"
 #include "runtime/check/generate.h"
 #include "runtime/cpu/reference.h"
@@ -43,9 +46,20 @@ class CudaTest : public testing::Test {
     return text;
   }
 
+  /// The plan that the device would get if it were of a lower compute capability: kernels for those run on it
+  /// as well.
+  static Plan plan_for(const Problem& problem, int capability) {
+    DeviceInfo info = device()->info();
+    info.limits.compute_capability = std::min(info.limits.compute_capability, capability);
+    return cuda::make_plan(problem, info);
+  }
+
   /// Poisons, runs once and returns the outputs.
   static TensorSet run(const Problem& problem, const TensorSet& inputs) {
-    const auto execution = device()->prepare(device()->plan(problem));
+    return run(device()->plan(problem), inputs);
+  }
+  static TensorSet run(const Plan& plan, const TensorSet& inputs) {
+    const auto execution = device()->prepare(plan);
     execution->upload(inputs);
     execution->poison();
     execution->run();
@@ -54,7 +68,10 @@ class CudaTest : public testing::Test {
 
   /// Twenty runs of the same inputs give the same bits.
   static void expect_same_bits(const Problem& problem, const TensorSet& inputs) {
-    const auto execution = device()->prepare(device()->plan(problem));
+    expect_same_bits(device()->plan(problem), inputs);
+  }
+  static void expect_same_bits(const Plan& plan, const TensorSet& inputs) {
+    const auto execution = device()->prepare(plan);
     execution->upload(inputs);
     TensorSet first;
     for (int repeat = 0; repeat < 20; ++repeat) {
@@ -73,13 +90,20 @@ class CudaTest : public testing::Test {
   /// Runs generated inputs and holds every output against the float64 reference of the rounded inputs.
   /// Returns the largest error over its tolerance.
   static double check(const Problem& problem, std::uint64_t seed, Gates gates) {
+    return check({device()->plan(problem)}, seed, gates);
+  }
+  /// The same of several plans of one problem.
+  static double check(const std::vector<Plan>& plans, std::uint64_t seed, Gates gates) {
+    const Problem& problem = plans.front().problem;
     const TensorSet inputs = round_inputs(problem, generate_inputs(problem, seed, gates));
-    const TensorSet outputs = run(problem, inputs);
+    const TensorSet reference = cpu::run_recurrent(problem, inputs);
     double worst = 0;
-    for (const OutputError& e : compare_outputs(problem, outputs, cpu::run_recurrent(problem, inputs))) {
-      EXPECT_TRUE(e.ok()) << describe(problem) << " " << name(e.slot) << ": error " << e.error << " > "
-                          << e.tolerance;
-      worst = std::max(worst, e.error / e.tolerance);
+    for (const Plan& plan : plans) {
+      for (const OutputError& e : compare_outputs(problem, run(plan, inputs), reference)) {
+        EXPECT_TRUE(e.ok()) << plan.variant->name << " " << describe(problem) << " " << name(e.slot)
+                            << ": error " << e.error << " > " << e.tolerance;
+        worst = std::max(worst, e.error / e.tolerance);
+      }
     }
     return worst;
   }

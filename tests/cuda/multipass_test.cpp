@@ -17,7 +17,15 @@ constexpr Rule kMultipassRules[] = {Rule::kLinear, Rule::kSsd, Rule::kGatedDelta
 
 using Combination = std::tuple<Rule, Pass, DType, Sizes>;
 
-class MultipassMatrix : public CudaTest, public testing::WithParamInterface<Combination> {};
+/// The passes for the device at hand, and those for compute capability 8.0 alone.
+class MultipassTest : public CudaTest {
+ protected:
+  static std::vector<Plan> all_plans(const Problem& problem) {
+    return {device()->plan(problem), plan_for(problem, 80)};
+  }
+};
+
+class MultipassMatrix : public MultipassTest, public testing::WithParamInterface<Combination> {};
 
 Problem moved(Problem problem, const Sizes& sizes) {
   problem.key_dim = sizes.key_dim;
@@ -35,8 +43,9 @@ TEST_P(MultipassMatrix, AgreesWithTheReference) {
     if (cuda_chunked::weights_of(problem.heads, problem.batch * problem.seq_len, problem.sequences) <
         cuda_chunked::kFewestWeights)
       continue;  // those run in the recurrent form
-    EXPECT_EQ(device()->plan(problem).problem.form, Form::kChunked);
-    worst = std::max(worst, check(problem, one.seed, one.gates));
+    const std::vector<Plan> plans = all_plans(problem);
+    EXPECT_EQ(plans.front().problem.form, Form::kChunked);
+    worst = std::max(worst, check(plans, one.seed, one.gates));
     ++ran;
   }
   EXPECT_GE(ran, 45);
@@ -55,7 +64,7 @@ Problem example(Rule rule, Pass pass, const Sizes& sizes) {
 }
 
 /// Small enough for compute-sanitizer: three chunks, two subheads, two heads that share keys, a tail.
-TEST_F(CudaTest, MultipassRunsTinySizes) {
+TEST_F(MultipassTest, RunsTinySizes) {
   for (const Sizes& sizes : kSizes) {
     for (Rule rule : kMultipassRules) {
       for (Pass pass : {Pass::kForward, Pass::kBackward}) {
@@ -63,13 +72,13 @@ TEST_F(CudaTest, MultipassRunsTinySizes) {
         problem.seq_len = 130;
         problem.heads = 2;
         problem.expansion = 2;
-        check(problem, 3, Gates::kSpike);
+        check(all_plans(problem), 3, Gates::kSpike);
       }
     }
   }
 }
 
-TEST_F(CudaTest, MultipassRepeatsBitForBit) {
+TEST_F(MultipassTest, RepeatsBitForBit) {
   for (Pass pass : {Pass::kForward, Pass::kBackward}) {
     for (const Sizes& sizes : {Sizes{128, 128}, Sizes{256, 256}}) {
       Problem problem = example(Rule::kGatedDelta, pass, sizes);
@@ -78,26 +87,29 @@ TEST_F(CudaTest, MultipassRepeatsBitForBit) {
       problem.heads = 8;
       problem.qk_heads = 4;
       problem.expansion = 8;
-      expect_same_bits(problem, round_inputs(problem, generate_inputs(problem, 5)));
+      for (const Plan& plan : all_plans(problem))
+        expect_same_bits(plan, round_inputs(problem, generate_inputs(problem, 5)));
     }
   }
 }
 
 /// The table against the driver, launch by launch.
-TEST_F(CudaTest, MultipassTableAgreesWithTheDriver) {
+TEST_F(MultipassTest, TableAgreesWithTheDriver) {
   for (const Sizes& sizes : kSizes) {
     for (Rule rule : kMultipassRules) {
       for (Pass pass : {Pass::kForward, Pass::kBackward}) {
         Problem problem = example(rule, pass, sizes);
         problem.seq_len = 200;
         SCOPED_TRACE(describe(problem));
-        const Plan plan = device()->plan(problem);
-        for (const Launch& launch : plan.launches) {
-          SCOPED_TRACE(launch.kernel);
-          EXPECT_EQ(launch.shared_memory_bytes, launch.reported_shared_memory_bytes);
-          EXPECT_LE(launch.shared_memory_bytes, plan.geometry.shared_memory_bytes());
-          EXPECT_LE(launch.spill_bytes.value(), 256u);
-          EXPECT_GT(launch.occupancy.value(), 0);
+        for (const Plan& plan : all_plans(problem)) {
+          SCOPED_TRACE(plan.variant->name);
+          for (const Launch& launch : plan.launches) {
+            SCOPED_TRACE(launch.kernel);
+            EXPECT_EQ(launch.shared_memory_bytes, launch.reported_shared_memory_bytes);
+            EXPECT_LE(launch.shared_memory_bytes, plan.geometry.shared_memory_bytes());
+            EXPECT_LE(launch.spill_bytes.value(), 256u);
+            EXPECT_GT(launch.occupancy.value(), 0);
+          }
         }
       }
     }

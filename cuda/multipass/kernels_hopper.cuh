@@ -1,0 +1,22 @@
+#pragma once
+// The serial passes of one type, by rule and K.
+#include "cuda/multipass/state_gradients_hopper.cuh"
+#include "cuda/multipass/states_hopper.cuh"
+
+namespace statescope::cuda::multipass {
+
+template <class T, int kKey>
+SerialKernels serial_kernels(bool delta) {
+  const auto pointer = [](void (*kernel)(SerialParameters)) { return reinterpret_cast<const void*>(kernel); };
+  if (delta) return {pointer(hopper_states<T, kKey, true>), pointer(hopper_state_gradients<T, kKey, true>)};
+  return {pointer(hopper_states<T, kKey, false>), pointer(hopper_state_gradients<T, kKey, false>)};
+}
+
+template <class T>
+SerialKernels serial_kernels(bool delta, int key_dim) {
+  return key_dim == 64    ? serial_kernels<T, 64>(delta)
+         : key_dim == 128 ? serial_kernels<T, 128>(delta)
+                          : serial_kernels<T, 256>(delta);
+}
+
+}  // namespace statescope::cuda::multipass

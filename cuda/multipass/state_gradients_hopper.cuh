@@ -1,0 +1,110 @@
+#pragma once
+// Pass 3 on compute capability 9.0, from the last chunk to the first (state_gradients.cuh has the equation):
+//   dU^T = scale dO^T P + (dS^T K^T) o e^(gamma_C - gamma),  dR^T = (beta o dU)^T A    (dR = dU for the
+//   others) dS^T <- e^gamma_C dS^T + scale (e^gamma o dO)^T Q - (e^gamma o dR)^T K
+// dO^T P and the product with Q do not wait for the chain and run in its shadow. 8 x 64 x 64 x 128
+// multiply-adds a warpgroup and step at K = 128, 1,024 cycles of the tensor cores; two stages of tiles are
+// 130 KB.
+#include "cuda/multipass/serial_hopper.cuh"
+
+namespace statescope::cuda::multipass {
+
+template <class T, int kKey, bool kDelta>
+__device__ __forceinline__ void retreat(const SerialParameters& s, uint8_t* shared, const Work& work) {
+  const Arguments& a = s.p.a;
+  const SerialMap& map = s.map;
+  const uint32_t base = ptx::shared_address(shared);
+  const Thread at;
+  const Sender sender(s, work, at, base);
+  WarpgroupState<T, kKey> gradient;
+  gradient.load(a.dht ? a.dht + work.state(a) : nullptr, a.value_dim, at);
+  int slot = 0, parity = 0;
+  for (int i = work.chain.chunks() - 1; i >= 0; --i) {
+    const uint32_t tiles = base + slot * map.stage;
+    const float* const factors =
+        reinterpret_cast<const float*>(shared + map.factors + slot * kFactorBytes) + at.c;
+    ptx::barrier_wait(full(map, base, slot), parity);
+    uint32_t outputs[16];  // dO^T
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      ptx::load_matrix_x4_transposed(*reinterpret_cast<uint32_t(*)[4]>(&outputs[4 * k]),
+                                     tiles + map.value + at.wg * kPanelBytes + at.turned + k * 2048);
+    const int count = work.chain.chunk(i).count;
+    if (count < kChunk) clear_tail(outputs, count, at.c);
+    float now[32], later[32];
+    const uint64_t score = ptx::operand(tiles + map.score, 16, 1024);
+    constexpr int kAtOnce = kKey == 128 ? 2 : 1;  // of K = 256 the registers hold no more
+    gradient.template copy<true, kAtOnce>(
+        later, ptx::operand(tiles, 16, 1024), sender.state + at.straight,
+        [&] {
+          gradient.scale(factors[kChunk - 1 - at.c]);
+          ptx::pin(outputs);
+          ptx::wgmma_fence();
+#pragma unroll
+          for (int k = 0; k < 4; ++k) ptx::wgmma_n64<T>(now, &outputs[4 * k], score + k * 2, k > 0);
+          ptx::wgmma_commit();
+        },
+        [&] { sender.template state_free<true>(); });
+    if constexpr (kKey > 128) ptx::wgmma_wait<0>();  // so that `u` can take the place of `outputs`
+    uint32_t u[16];
+#pragma unroll
+    for (int m = 0; m < 16; ++m) {
+      const float2 g = two(factors + 8 * (m / 2)), x = ptx::unpack<T>(outputs[m]);
+      u[m] = ptx::pack<T>(a.scale * g.x * x.x, a.scale * g.y * x.y);
+    }
+    gradient.add_tokens(u, tiles + map.value / 2);
+    sender.send_state(i);
+    ptx::wgmma_wait<1>();
+    ptx::pin(now);
+    ptx::pin(later);
+    uint32_t dr[16];
+#pragma unroll
+    for (int m = 0; m < 16; ++m) {
+      const float2 f = two(factors + kChunk + 8 * (m / 2)), b = two(factors + 2 * kChunk + 8 * (m / 2));
+      dr[m] = ptx::pack<T>(b.x * (a.scale * now[2 * m] + f.x * later[2 * m]),
+                           b.y * (a.scale * now[2 * m + 1] + f.y * later[2 * m + 1]));
+    }
+    if constexpr (kDelta) {
+      const uint64_t inverse = ptx::operand(tiles + map.inverse, kPanelBytes, 1024);
+      ptx::pin(dr);
+      ptx::wgmma_fence();
+#pragma unroll
+      for (int k = 0; k < 4; ++k) ptx::wgmma_n64_outer<T>(now, &dr[4 * k], inverse + k * (2048 / 16), k > 0);
+      ptx::wgmma_commit();
+      ptx::wgmma_wait<0>();
+      ptx::pin(now);
+#pragma unroll
+      for (int m = 0; m < 16; ++m) {
+        const float2 g = two(factors + 8 * (m / 2));
+        dr[m] = ptx::pack<T>(now[2 * m], now[2 * m + 1]);
+        u[m] = ptx::pack<T>(-g.x * now[2 * m], -g.y * now[2 * m + 1]);
+      }
+      gradient.add_tokens(u, tiles);
+    }
+    sender.send_result(i, dr);
+    ptx::wgmma_wait<0>();
+    gradient.pin();
+    ptx::warp_arrive(empty(map, base, slot));
+    if (++slot == map.stages) slot = 0, parity ^= 1;
+  }
+  if (a.dh0) gradient.store(a.dh0 + work.state(a), a.value_dim, at);
+  sender.finish();
+}
+
+template <class T, int kKey, bool kDelta>
+__global__ void __launch_bounds__(serial_threads(kKey > 128 ? 64 : 128), 1)
+    hopper_state_gradients(const __grid_constant__ SerialParameters s) {
+  extern __shared__ __align__(1024) uint8_t shared[];
+  const Work work(s);
+  start_barriers(s, shared);
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), first = s.tile / 16;
+  if (warp >= first) {
+    if constexpr (kKey <= 128) ptx::registers_lower<kFeedRegisters>();
+    if (warp == first) feed<kDelta, true>(s, shared, work);
+  } else {
+    if constexpr (kKey <= 128) ptx::registers_raise<kStateRegisters>();
+    retreat<T, kKey, kDelta>(s, shared, work);
+  }
+}
+
+}  // namespace statescope::cuda::multipass

@@ -1,0 +1,97 @@
+#pragma once
+// Pass 2 on compute capability 9.0, from the first chunk to the last (states.cuh has the equation):
+//   (K S)^T = S^T K^T,  r^T = (V - e^gamma o K S)^T A^T        gated_delta; r = V for the others
+//   S^T <- e^gamma_C S^T + (e^(gamma_C - gamma) o beta o r)^T K
+// A step is 5 x 64 x 64 x 128 multiply-adds a warpgroup at K = 128, 640 cycles of the tensor cores; a block
+// of two warpgroups a multiprocessor has 4,000 cycles a step for the bytes of E = 8, three stages ahead.
+#include "cuda/multipass/serial_hopper.cuh"
+
+namespace statescope::cuda::multipass {
+
+template <class T, int kKey, bool kDelta>
+__device__ __forceinline__ void advance(const SerialParameters& s, uint8_t* shared, const Work& work) {
+  const Arguments& a = s.p.a;
+  const SerialMap& map = s.map;
+  const uint32_t base = ptx::shared_address(shared);
+  const Thread at;
+  const Sender sender(s, work, at, base);
+  WarpgroupState<T, kKey> state;
+  state.load(a.h0 ? a.h0 + work.state(a) : nullptr, a.value_dim, at);
+  const int chunks = work.chain.chunks();
+  int slot = 0, parity = 0;
+  for (int i = 0; i < chunks; ++i) {
+    const uint32_t tiles = base + slot * map.stage;
+    const float* const factors =
+        reinterpret_cast<const float*>(shared + map.factors + slot * kFactorBytes) + at.c;
+    ptx::barrier_wait(full(map, base, slot), parity);
+    float product[32];
+    constexpr int kAtOnce = kKey < 128 ? 1 : 2;
+    state.template copy<kDelta, kAtOnce>(
+        product, ptx::operand(tiles, 16, 1024), sender.state + at.straight,
+        [&] { state.scale(factors[kChunk - 1 - at.c]); }, [&] { sender.template state_free<kDelta>(); });
+    sender.send_state(i);
+    uint32_t values[16];
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      ptx::load_matrix_x4_transposed(*reinterpret_cast<uint32_t(*)[4]>(&values[4 * k]),
+                                     tiles + map.value + at.wg * kPanelBytes + at.turned + k * 2048);
+    uint32_t u[16];  // (e^(gamma_C - gamma) o beta o r)^T
+    if constexpr (kDelta) {
+      ptx::wgmma_wait<0>();
+      ptx::pin(product);
+#pragma unroll
+      for (int m = 0; m < 16; ++m) {  // V - e^gamma o K S
+        const float2 g = two(factors + 8 * (m / 2)), x = ptx::unpack<T>(values[m]);
+        values[m] = ptx::pack<T>(x.x - g.x * product[2 * m], x.y - g.y * product[2 * m + 1]);
+      }
+      const int count = work.chain.chunk(i).count;
+      if (count < kChunk) clear_tail(values, count, at.c);
+      const uint64_t inverse = ptx::operand(tiles + map.inverse, 16, 1024);
+      ptx::pin(values);
+      ptx::wgmma_fence();
+#pragma unroll
+      for (int k = 0; k < 4; ++k) ptx::wgmma_n64<T>(product, &values[4 * k], inverse + k * 2, k > 0);
+      ptx::wgmma_commit();
+      ptx::wgmma_wait<0>();
+      ptx::pin(product);
+#pragma unroll
+      for (int m = 0; m < 16; ++m) {
+        const float2 f = two(factors + kChunk + 8 * (m / 2));
+        values[m] = ptx::pack<T>(product[2 * m], product[2 * m + 1]);
+        u[m] = ptx::pack<T>(f.x * product[2 * m], f.y * product[2 * m + 1]);
+      }
+    } else {
+#pragma unroll
+      for (int m = 0; m < 16; ++m) {
+        const float2 f = two(factors + kChunk + 8 * (m / 2)), x = ptx::unpack<T>(values[m]);
+        u[m] = ptx::pack<T>(f.x * x.x, f.y * x.y);
+      }
+    }
+    state.add_tokens(u, tiles);
+    if constexpr (kDelta) sender.send_result(i, values);
+    ptx::wgmma_wait<0>();
+    state.pin();
+    ptx::warp_arrive(empty(map, base, slot));
+    if (++slot == map.stages) slot = 0, parity ^= 1;
+  }
+  if (a.ht) state.store(a.ht + work.state(a), a.value_dim, at);
+  sender.finish();
+}
+
+template <class T, int kKey, bool kDelta>
+__global__ void __launch_bounds__(serial_threads(128), 1)
+    hopper_states(const __grid_constant__ SerialParameters s) {
+  extern __shared__ __align__(1024) uint8_t shared[];
+  const Work work(s);
+  start_barriers(s, shared);
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), first = s.tile / 16;
+  if (warp >= first) {
+    ptx::registers_lower<kFeedRegisters>();
+    if (warp == first) feed<kDelta, false>(s, shared, work);
+  } else {
+    ptx::registers_raise<kStateRegisters>();
+    advance<T, kKey, kDelta>(s, shared, work);
+  }
+}
+
+}  // namespace statescope::cuda::multipass
