@@ -392,8 +392,9 @@ class CudaExecution final : public Execution {
 
 std::vector<Implementation> implementations() {
   std::vector<Implementation> all;
-  for (std::span<const Implementation> family : {chunked_implementations(), multipass_implementations(),
-                                                 recurrent_implementations(), comparison_implementations()}) {
+  for (std::span<const Implementation> family :
+       {chunked_implementations(), multipass_implementations(), gla_implementations(),
+        recurrent_implementations(), comparison_implementations()}) {
     all.insert(all.end(), family.begin(), family.end());
   }
   return all;

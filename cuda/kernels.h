@@ -59,6 +59,7 @@ struct Implementation {
 std::vector<Implementation> implementations();
 std::span<const Implementation> chunked_implementations();
 std::span<const Implementation> multipass_implementations();
+std::span<const Implementation> gla_implementations();  ///< of the passes; chunked_ has its cluster kernel
 std::span<const Implementation> recurrent_implementations();
 std::span<const Implementation> comparison_implementations();
 

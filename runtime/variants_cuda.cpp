@@ -4,7 +4,7 @@
 #include <statescope/variants.h>
 
 #include "runtime/cuda_chunked.h"
-#include "runtime/cuda_multipass.h"
+#include "runtime/cuda_multipass_gla.h"
 #include "runtime/cuda_tiles.h"
 
 namespace statescope {
@@ -136,6 +136,23 @@ Geometry hopper_multipass_geometry(const Problem& p, const DeviceLimits& limits)
   return g;
 }
 
+/// Of the first launch; shared memory of the pass that takes the most.
+Geometry gla_multipass_geometry(const Problem& p, const DeviceLimits&) {
+  using namespace cuda_multipass;
+  const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim);
+  constexpr int kWarps = kGlaPrepareThreads / cuda_tiles::kWarp;
+  Geometry g;
+  g.subgroup_size = cuda_tiles::kWarp;
+  g.workgroup_size = kGlaPrepareThreads;
+  g.chunk = kChunk;
+  g.value_tile = u32(value_tile(v));
+  g.subheads = u32(p.expansion);
+  g.workgroups[0] = u32((chunks_of(p) * p.heads * p.expansion + kWarps - 1) / kWarps);
+  g.tile_bytes = std::max({kGlaPrepareBytes, gla_states_bytes(k, v), gla_outputs_bytes(k, v),
+                           p.pass == Pass::kForward ? 0 : gla_gradients_bytes(v)});
+  return g;
+}
+
 Geometry step_geometry(const Problem& p, const DeviceLimits&) {
   const int padded = cuda_tiles::padded_key_dim(p.key_dim);
   Geometry g;
@@ -252,6 +269,34 @@ constexpr Variant kVariants[] = {
      multipass_geometry,
      "as forward; the gradients' operands stay in registers, 32 rows of do, r or dr a warp, and the states "
      "pass by in slabs of 32 channels"},
+    {"cuda.multipass.gla_forward",
+     Api::kCuda,
+     Series::kProduction,
+     Form::kChunked,
+     bits(Rule::kGla),
+     bits(Pass::kForward),
+     bits(DType::kBf16, DType::kF16),
+     {64, 256},
+     {64, 256},
+     multipass_needs,
+     gla_multipass_geometry,
+     "sixteen channels by 64 tokens a warp where gates are: 32 values a lane, of q, k, g each; the state "
+     "passes "
+     "through device memory once a chunk"},
+    {"cuda.multipass.gla_backward",
+     Api::kCuda,
+     Series::kProduction,
+     Form::kChunked,
+     bits(Rule::kGla),
+     bits(Pass::kBackward),
+     bits(DType::kBf16, DType::kF16),
+     {64, 256},
+     {64, 256},
+     multipass_needs,
+     gla_multipass_geometry,
+     "as forward, the state's gradient beside the state; 64 channels a block at the gradients, whose sums "
+     "stay "
+     "in registers"},
     {"cuda.recurrent.forward",
      Api::kCuda,
      Series::kProduction,

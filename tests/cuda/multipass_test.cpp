@@ -13,7 +13,7 @@ struct Sizes {
   std::int64_t key_dim, value_dim;
 };
 constexpr Sizes kSizes[] = {{64, 64}, {64, 128}, {128, 64}, {128, 128}, {128, 256}, {256, 128}, {256, 256}};
-constexpr Rule kMultipassRules[] = {Rule::kLinear, Rule::kSsd, Rule::kGatedDelta};
+constexpr Rule kMultipassRules[] = {Rule::kLinear, Rule::kSsd, Rule::kGla, Rule::kGatedDelta};
 
 using Combination = std::tuple<Rule, Pass, DType, Sizes>;
 
@@ -79,16 +79,18 @@ TEST_F(MultipassTest, RunsTinySizes) {
 }
 
 TEST_F(MultipassTest, RepeatsBitForBit) {
-  for (Pass pass : {Pass::kForward, Pass::kBackward}) {
-    for (const Sizes& sizes : {Sizes{128, 128}, Sizes{256, 256}}) {
-      Problem problem = example(Rule::kGatedDelta, pass, sizes);
-      problem.batch = problem.sequences = 3;
-      problem.seq_len = 1000;
-      problem.heads = 8;
-      problem.qk_heads = 4;
-      problem.expansion = 8;
-      for (const Plan& plan : all_plans(problem))
-        expect_same_bits(plan, round_inputs(problem, generate_inputs(problem, 5)));
+  for (Rule rule : {Rule::kGla, Rule::kGatedDelta}) {
+    for (Pass pass : {Pass::kForward, Pass::kBackward}) {
+      for (const Sizes& sizes : {Sizes{128, 128}, Sizes{256, 256}}) {
+        Problem problem = example(rule, pass, sizes);
+        problem.batch = problem.sequences = 3;
+        problem.seq_len = 1000;
+        problem.heads = 8;
+        problem.qk_heads = 4;
+        problem.expansion = 8;
+        for (const Plan& plan : all_plans(problem))
+          expect_same_bits(plan, round_inputs(problem, generate_inputs(problem, 5)));
+      }
     }
   }
 }

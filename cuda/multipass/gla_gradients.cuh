@@ -1,0 +1,167 @@
+#pragma once
+// gla, pass 3 of backward, every chunk at once: dq, dk and dg. With S the state before the chunk, D the
+// gradient of the state after it and M = scale tril(dO V^T),
+//   dq = scale e^gamma (dO S^T) + pairs,  dk = e^(gamma_C - gamma) (V D^T) + pairs          gla_spans.cuh
+//   dg_t = e^gamma_C rowsum(S o D) + sum_{i>=t} q_i o (first of dq_i) + sum_{j<t} k_j o (first of dk_j)
+//          + pairs with j < t <= i
+// A block is a chunk and 64 channels; it walks the heads that share keys, and their subheads, with do, v and
+// M in shared memory. A warp has 16 channels, which no other needs: it asks for the next subhead's as soon as
+// this one's are in its registers, and waits for nobody.
+#include "cuda/multipass/gla_spans.cuh"
+
+namespace statescope::cuda::multipass {
+
+/// M below the diagonal as rows [i][j] in 16 bits, the 16 x 16 blocks above it left as they are; and M_ii.
+template <class T, int kValue>
+__device__ __forceinline__ void gla_square(uint32_t square, float* diagonal, uint32_t outputs,
+                                           uint32_t values, float scale, const Lane& at) {
+  for (int n = threadIdx.x / 32; n < 10; n += kGlaGradientThreads / 32) {
+    const int row = n < 1 ? 0 : n < 3 ? 1 : n < 6 ? 2 : 3, column = n - row * (row + 1) / 2;
+    float x[2][4] = {};
+#pragma unroll 4
+    for (int v = 0; v < kValue; v += 16) {
+      uint32_t rows[4], columns[4];
+      load_a(rows, outputs + v / 64 * (kChunk * 128), at, 16 * row, v % 64);
+      load_b(columns, values + v / 64 * (kChunk * 128), at, v % 64, 16 * column);
+      multiply<T>(x[0], x[1], rows, columns);
+    }
+#pragma unroll
+    for (int side = 0; side < 2; ++side)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int i = 16 * row + 8 * half + at.r, j = 16 * column + 8 * side + at.c;
+        const float left = scale * x[side][2 * half], right = scale * x[side][2 * half + 1];
+        if (i == j) diagonal[i] = left;
+        if (i == j + 1) diagonal[i] = right;
+        ptx::store_shared(place(square, at.element, 16 * row + 8 * half, 16 * column + 8 * side),
+                          ptx::pack<T>(i > j ? left : 0.f, i > j + 1 ? right : 0.f));
+      }
+  }
+}
+
+template <class T, int kKey, int kValue>
+__global__ void __launch_bounds__(kGlaGradientThreads, kValue > 128 ? 1 : 2)
+    gla_gradients(const __grid_constant__ GlaParameters p) {
+  constexpr int kThreads = kGlaGradientThreads, kTiles = kKey / kGlaGradientChannels;
+  constexpr uint32_t kPart = kGlaChannels * kValue * 2;
+  extern __shared__ __align__(1024) uint8_t shared[];
+  const Arguments& a = p.a;
+  const int tile = blockIdx.x % kTiles, qk_head = blockIdx.x / kTiles % a.qk_heads;
+  const int64_t number = blockIdx.x / kTiles / a.qk_heads;
+  const Chunk chunk = chunk_of(a, number);
+  if (chunk.count == 0) return;
+  const int lane = threadIdx.x % 32, warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
+  const int channel = tile * kGlaGradientChannels + warp * kGlaChannels;
+  const uint32_t base = ptx::shared_address(shared);
+  const uint32_t outputs = base, values = outputs + rows_bytes(kValue), square = values + rows_bytes(kValue),
+                 own = square + kSquareBytes + kChunk * 4 + warp * gla_gradient_warp_bytes(kValue);
+  float* const diagonal = reinterpret_cast<float*>(shared + 2 * rows_bytes(kValue) + kSquareBytes);
+  const GlaInput input(own);
+  const uint32_t states = own + kGlaInputBytes;
+  const int group = a.heads / a.qk_heads;
+  const auto fetch = [&](int h, int e) {
+    input.fetch<kKey>(a, chunk, qk_head, h, e, channel, lane);
+    const int64_t from =
+        gla_fragment<kKey, kValue>((number * a.heads + h) * a.expansion + e, channel, 0) + lane * 8;
+#pragma unroll
+    for (uint32_t i = 0; i < kPart / 512; ++i) {
+      ptx::copy_or_zero(states + (i * 32 + lane) * 16, p.s.states + from + i * 256, true);
+      ptx::copy_or_zero(states + kPart + (i * 32 + lane) * 16, p.s.gradients + from + i * 256, true);
+    }
+    ptx::copies_commit();
+  };
+  fetch(qk_head * group, 0);
+
+  for (int h = qk_head * group; h < (qk_head + 1) * group; ++h) {
+    const int64_t value_row = (chunk.first * a.heads + h) * kValue, value_stride = int64_t{a.heads} * kValue;
+    __syncthreads();  // the head before is done with shared memory
+    copy_rows<kValue, kChunk, kThreads>(outputs, words(a.d_o) + value_row, value_stride, chunk.count);
+    copy_rows<kValue, kChunk, kThreads>(values, words(a.v) + value_row, value_stride, chunk.count);
+    ptx::copies_commit();
+    ptx::copies_wait<0>();
+    __syncthreads();
+    gla_square<T, kValue>(square, diagonal, outputs, values, a.scale, Lane(lane));
+    __syncthreads();
+
+#pragma unroll 1
+    for (int e = 0; e < a.expansion; ++e) {
+      ptx::copies_wait<0>();
+      __syncwarp();
+      GlaSpans<T> spans(lane, square);
+      const Lane at(lane);
+      float through[2] = {};  // rowsum(S o D), this lane's part
+#pragma unroll 2
+      for (int v = 0; v < kValue; v += 16) {
+        const uint4 s4 = ptx::load_shared_uint4(states + (v * 2 + lane) * 16),
+                    d4 = ptx::load_shared_uint4(states + kPart + (v * 2 + lane) * 16);
+        const uint32_t s[4] = {s4.x, s4.y, s4.z, s4.w}, d[4] = {d4.x, d4.y, d4.z, d4.w};
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const float2 x = ptx::unpack<T>(s[i]), y = ptx::unpack<T>(d[i]);
+          through[i % 2] += x.x * y.x + x.y * y.y;
+        }
+#pragma unroll
+        for (int n = 0; n < kChunk; n += 16) {
+          uint32_t y[4];
+          load_b(y, outputs + v / 64 * (kChunk * 128), at, v % 64, n);
+          multiply<T>(spans.dq[n / 8], spans.dq[n / 8 + 1], s, y);
+          load_b(y, values + v / 64 * (kChunk * 128), at, v % 64, n);
+          multiply<T>(spans.dk[n / 8], spans.dk[n / 8 + 1], d, y);
+        }
+      }
+      input.cumulate(lane);
+      __syncwarp();
+      spans.load(input);
+      __syncwarp();  // all is in registers
+      if (e + 1 < a.expansion)
+        fetch(h, e + 1);
+      else if (h + 1 < (qk_head + 1) * group)
+        fetch(h + 1, 0);
+
+      const float2 end = spans.gamma_of(7, 1, 3);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float sum = through[half];
+        sum += __shfl_xor_sync(~0u, sum, 1), sum += __shfl_xor_sync(~0u, sum, 2);
+        sum *= ptx::exp2_fast(half ? end.y : end.x);
+#pragma unroll
+        for (int n = 0; n < 8; ++n) spans.dg[n][2 * half] = spans.dg[n][2 * half + 1] = sum;
+      }
+      spans.decay_ends(a.scale);
+      spans.add_diagonal(diagonal);
+      spans.add_far();
+      spans.add_middle();
+      spans.add_near();
+
+      const bool first_head = h == qk_head * group, last_head = h + 1 == (qk_head + 1) * group;
+      const int64_t to = key_row(a, chunk.first, qk_head, e) * kKey + channel + 2 * spans.r,
+                    to_gate = ((chunk.first * a.heads + h) * a.expansion + e) * kKey + channel + 2 * spans.r;
+      const int stride = a.qk_heads * a.expansion * kKey, gate_stride = a.heads * a.expansion * kKey;
+#pragma unroll
+      for (int n = 0; n < 8; ++n)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int token = 8 * n + 2 * spans.c + i;
+          if (token >= chunk.count) continue;
+          const int64_t at_token = to + int64_t{token} * stride;
+          *reinterpret_cast<float2*>(a.dg + to_gate + int64_t{token} * gate_stride) = {spans.dg[n][i],
+                                                                                       spans.dg[n][2 + i]};
+          const auto leave = [&](const float(&x)[8][4], void* out, float* so_far) {
+            float2 y = {x[n][i], x[n][2 + i]};
+            if (!first_head) {
+              const float2 sum = *reinterpret_cast<const float2*>(so_far + at_token);
+              y.x += sum.x, y.y += sum.y;
+            }
+            if (last_head)
+              *reinterpret_cast<uint32_t*>(static_cast<uint16_t*>(out) + at_token) = ptx::pack<T>(y.x, y.y);
+            else
+              *reinterpret_cast<float2*>(so_far + at_token) = y;
+          };
+          leave(spans.dq, a.dq, p.s.dq);
+          leave(spans.dk, a.dk, p.s.dk);
+        }
+    }
+  }
+}
+
+}  // namespace statescope::cuda::multipass
