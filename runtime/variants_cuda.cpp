@@ -4,6 +4,7 @@
 #include <statescope/variants.h>
 
 #include "runtime/cuda_chunked.h"
+#include "runtime/cuda_gradients.h"
 #include "runtime/cuda_multipass_gla.h"
 #include "runtime/cuda_tiles.h"
 
@@ -130,7 +131,10 @@ Geometry hopper_multipass_geometry(const Problem& p, const DeviceLimits& limits)
   const int tile = serial_tile(p.sequences * p.heads * p.expansion, v, limits.multiprocessors);
   g.value_tile = u32(tile);
   g.tile_bytes = std::max<std::size_t>(
-      {prepare_bytes(k), backward ? gradients_bytes(v, delta) : outputs_bytes(v),
+      {prepare_bytes(k),
+       !backward                    ? outputs_bytes(v)
+       : has_hopper_gradients(k, v) ? hopper_gradient_map(k, v, delta).bytes
+                                    : gradients_bytes(v, delta),
        serial_map(k, tile, delta, false).bytes,
        backward ? serial_map(k, std::min(tile, widest_serial_tile(k, v, true)), delta, true).bytes : 0});
   return g;

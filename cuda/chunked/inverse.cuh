@@ -41,46 +41,51 @@ __device__ __forceinline__ Block invert_16x16(const float (&l00)[2], const float
   return x;
 }
 
-/// One warp inverts a chunk. Blocks merge as X_10 = -(X_11 L_10) X_00, 16 -> 32 -> 64, as products of f16
-/// tiles with f32 sums: the entries of L and X are of order one for normalised keys, and f16 keeps three bits
-/// more than the bf16 that A is stored in. Inverses replace L in scratch; 16 x 16 ones beside the diagonal go
-/// to the mirror block above it.
+/// What a warp does for the inverse of a chunk. Blocks merge as X_10 = -(X_11 L_10) X_00, 16 -> 32 -> 64, as
+/// products of f16 tiles with f32 sums: the entries of L and X are of order one for normalised keys, and f16
+/// keeps three bits more than the bf16 that A is stored in. Inverses replace L in scratch; 16 x 16 ones
+/// beside the diagonal go to the mirror block above it.
 template <class T>
-__device__ __forceinline__ void invert_chunk(uint32_t scratch, uint32_t out, const float* beta,
-                                             const Lanes& at) {
-  const uint32_t own = scratch + at.element, to = out + at.element;
-  auto load = [&](uint32_t(&x)[4], int row, int column) {
+struct Inverse {
+  const uint32_t scratch, out;
+  const float* const beta;
+  const Lanes& at;
+
+  __device__ __forceinline__ uint32_t own() const { return scratch + at.element; }
+  __device__ __forceinline__ uint32_t to() const { return out + at.element; }
+  __device__ __forceinline__ void load(uint32_t (&x)[4], int row, int column) const {
     ptx::load_matrix_x4(x, ((scratch + at.fragment) ^ (column / 8 << 4)) + row * 128);
-  };
-  auto load_b = [&](uint32_t(&x)[4], int row, int column) {
+  }
+  __device__ __forceinline__ void load_b(uint32_t (&x)[4], int row, int column) const {
     ptx::load_matrix_x4_transposed(x, ((scratch + at.fragment) ^ (column / 8 << 4)) + row * 128);
-  };
-  auto store_out = [&](const float(&x)[4], int row, int column) {
+  }
+  __device__ __forceinline__ void store_out(const float (&x)[4], int row, int column) const {
     const float2 b = *reinterpret_cast<const float2*>(beta + column + at.c);
-    const uint32_t there = (to ^ (column / 8 << 4)) + row * 128;
+    const uint32_t there = (to() ^ (column / 8 << 4)) + row * 128;
     ptx::store_shared(there, ptx::pack<T>(-x[0] * b.x, -x[1] * b.y));
     ptx::store_shared(there + 1024, ptx::pack<T>(-x[2] * b.x, -x[3] * b.y));
-  };
-  auto as_a = [](const float(&u)[2][4], uint32_t(&a)[4]) {
+  }
+  __device__ __forceinline__ static void as_a(const float (&u)[2][4], uint32_t (&a)[4]) {
     a[0] = ptx::pack<__half>(u[0][0], u[0][1]), a[1] = ptx::pack<__half>(u[0][2], u[0][3]);
     a[2] = ptx::pack<__half>(u[1][0], u[1][1]), a[3] = ptx::pack<__half>(u[1][2], u[1][3]);
-  };
-#pragma unroll 1
-  for (int lo = 0; lo < kChunk;
-       lo += 32) {  // two diagonal blocks at a time: their chains of dependent steps interleave
-    Block x[2];
+  }
+  /// kCount blocks of 16 x 16 on the diagonal: their chains of dependent steps interleave.
+  template <int kCount>
+  __device__ __forceinline__ void diagonal(int lo) const {
+    Block x[kCount];
 #pragma unroll
-    for (int d = 0; d < 2; ++d) {
-      const uint32_t left = (own ^ ((lo + 16 * d) / 8 << 4)) + (lo + 16 * d) * 128;
+    for (int d = 0; d < kCount; ++d) {
+      const uint32_t left = (own() ^ ((lo + 16 * d) / 8 << 4)) + (lo + 16 * d) * 128;
       const float2 l00 = ptx::unpack<__half>(ptx::load_shared(left)),
                    l10 = ptx::unpack<__half>(ptx::load_shared(left + 1024));
       const float2 l11 = ptx::unpack<__half>(ptx::load_shared((left ^ 16) + 1024));
       x[d] = invert_16x16({l00.x, l00.y}, {l10.x, l10.y}, {l11.x, l11.y}, at.lane);
     }
 #pragma unroll
-    for (int d = 0; d < 2; ++d) {
+    for (int d = 0; d < kCount; ++d) {
       const int row = lo + 16 * d;
-      const uint32_t left = (own ^ (row / 8 << 4)) + row * 128, left_out = (to ^ (row / 8 << 4)) + row * 128;
+      const uint32_t left = (own() ^ (row / 8 << 4)) + row * 128,
+                     left_out = (to() ^ (row / 8 << 4)) + row * 128;
       ptx::store_shared(left, ptx::pack<__half>(x[d].x00[0], x[d].x00[1]));
       ptx::store_shared(left + 1024, ptx::pack<__half>(x[d].x10[0], x[d].x10[1]));
       ptx::store_shared((left ^ 16) + 1024, ptx::pack<__half>(x[d].x11[0], x[d].x11[1]));
@@ -91,11 +96,10 @@ __device__ __forceinline__ void invert_chunk(uint32_t scratch, uint32_t out, con
       ptx::store_shared((left_out ^ 16) + 1024, ptx::pack<T>(x[d].x11[0] * b1.x, x[d].x11[1] * b1.y));
     }
   }
-  __syncwarp();
-  uint32_t a[4], l[4], r[4];
-#pragma unroll
-  for (int lo = 0; lo < kChunk; lo += 32) {  // 16 -> 32
+  /// 16 -> 32, rows and columns from `lo` on.
+  __device__ __forceinline__ void merge_16(int lo) const {
     const int hi = lo + 16;
+    uint32_t a[4], l[4], r[4];
     load(a, hi, hi), load_b(l, hi, lo), load_b(r, lo, lo);
     float u[2][4] = {}, y[2][4] = {};
     ptx::mma_f16(u[0], a, l[0], l[1]), ptx::mma_f16(u[1], a, l[2], l[3]);
@@ -103,16 +107,16 @@ __device__ __forceinline__ void invert_chunk(uint32_t scratch, uint32_t out, con
     ptx::mma_f16(y[0], a, r[0], r[1]), ptx::mma_f16(y[1], a, r[2], r[3]);
 #pragma unroll
     for (int side = 0; side < 2; ++side) {
-      const uint32_t mirror = (own ^ ((hi / 8 + side) << 4)) + lo * 128;
+      const uint32_t mirror = (own() ^ ((hi / 8 + side) << 4)) + lo * 128;
       ptx::store_shared(mirror, ptx::pack<__half>(-y[side][0], -y[side][1]));
       ptx::store_shared(mirror + 1024, ptx::pack<__half>(-y[side][2], -y[side][3]));
       store_out(y[side], hi, lo + 8 * side);
     }
   }
-  __syncwarp();
-#pragma unroll
-  for (int m = 0; m < 2; ++m) {  // 32 -> 64: row block 2 + m of -(X' L') X''
+  /// 32 -> 64: row block 2 + m of -(X' L') X''.
+  __device__ __forceinline__ void merge_32(int m) const {
     const int row = 32 + 16 * m;
+    uint32_t a[4], l[4], r[4];
     float u[2][2][4] = {}, y[2][2][4] = {};  // [column block][eight columns]
     load(a, row, row);
 #pragma unroll
@@ -140,6 +144,21 @@ __device__ __forceinline__ void invert_chunk(uint32_t scratch, uint32_t out, con
 #pragma unroll
       for (int n = 0; n < 2; ++n) store_out(y[q][n], row, 16 * q + 8 * n);
   }
+};
+
+/// One warp inverts a chunk.
+template <class T>
+__device__ __forceinline__ void invert_chunk(uint32_t scratch, uint32_t out, const float* beta,
+                                             const Lanes& at) {
+  const Inverse<T> inverse{scratch, out, beta, at};
+#pragma unroll 1
+  for (int lo = 0; lo < kChunk; lo += 32) inverse.template diagonal<2>(lo);
+  __syncwarp();
+#pragma unroll
+  for (int lo = 0; lo < kChunk; lo += 32) inverse.merge_16(lo);
+  __syncwarp();
+#pragma unroll
+  for (int m = 0; m < 2; ++m) inverse.merge_32(m);
 }
 
 /// One of kInverters warps, which take the chunks in turn: a chain of dependent steps is long and narrow.

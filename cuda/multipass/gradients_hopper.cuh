@@ -11,9 +11,10 @@
 // outputs and dot products.
 //   warps 0-7    two warpgroups, half of the channels each (gradients_slab.cuh): 96 accumulators
 //   warps 8-11   the squares (gradients_squares.cuh): 64 accumulators and 32 of products
-//   warp 12      asks for tiles;  warp 13 adds up dg and dbeta
+//   warp 12      asks for tiles;  warp 13 adds up dg and dbeta;  warp 14 sends dq and dk
 // Shared memory: ring 196,608 B; M^T and N + N^T 16,384; gates of four chunks 2,176; terms of dg and dbeta of
-// two 4,672; barriers. dq and dk leave through the slots of Q and K.
+// two 4,672; barriers. dq and dk leave through the slots of Q and K,
+// which the copy engine empties: stores of the slabs' own waited 3,600 cycles a chunk.
 #include "cuda/multipass/gradients_slab.cuh"
 #include "cuda/multipass/gradients_squares.cuh"
 
@@ -21,7 +22,7 @@ namespace statescope::cuda::multipass {
 
 /// One lane: the tiles of this block's chunks.
 template <int kKey, int kValue, bool kDelta>
-__device__ __forceinline__ void feed(const GradientParameters& x, uint8_t* shared, uint32_t base) {
+__device__ __forceinline__ void feed_tiles(const GradientParameters& x, uint8_t* shared, uint32_t base) {
   using Tiles = Ring<kKey, kValue, kDelta>;
   constexpr HopperGradientMap kMap = Tiles::kMap;
   const Arguments& a = x.p.a;
@@ -31,10 +32,10 @@ __device__ __forceinline__ void feed(const GradientParameters& x, uint8_t* share
     ptx::barrier_wait(ring.empty(tile), ring.parity(tile) ^ 1);
     ptx::barrier_arrive_expect(ring.full(tile), bytes);
   };
-  const auto take_work = [&](const Work& work) {
-    ptx::barrier_wait(base + kMap.work_empty + 8 * ring.work_stage(), ring.work_parity() ^ 1);
-    ring.work() = work;
-    return base + kMap.work_full + 8 * ring.work_stage();
+  const auto take_task = [&](const Task& task) {
+    ptx::barrier_wait(base + kMap.task_empty + 8 * ring.task_stage(), ring.task_parity() ^ 1);
+    ring.task() = task;
+    return base + kMap.task_full + 8 * ring.task_stage();
   };
   for (int item = blockIdx.x; item < x.items; item += gridDim.x) {
     const int e = item % a.expansion, qk_head = item / a.expansion % a.qk_heads,
@@ -45,10 +46,10 @@ __device__ __forceinline__ void feed(const GradientParameters& x, uint8_t* share
               token = a.cu_seqlens ? first : first % a.seq_len, keys = qk_head * a.expansion + e;
     for (int h = qk_head * group; h < (qk_head + 1) * group; ++h, ring.advance()) {
       const int index = (number * a.heads + h) * a.expansion + e;
-      const uint32_t ready = take_work(
+      const uint32_t ready = take_task(
           {first, chunk.count, h, qk_head, e, h == qk_head * group, h + 1 == (qk_head + 1) * group, 0});
       ptx::barrier_arrive_expect(ready, kGateBytes);
-      ptx::copy_bytes(base + kMap.works + ring.work_stage() * kWorkBytes,
+      ptx::copy_bytes(base + kMap.tasks + ring.task_stage() * kTaskBytes,
                       x.p.s.gates + int64_t{index} * 2 * kChunk, kGateBytes, ready);
       const auto rows = [&](int tile, const CUtensorMap& map, int columns, int t, int head, int b) {
         open(tile, rows_bytes(columns));
@@ -74,7 +75,7 @@ __device__ __forceinline__ void feed(const GradientParameters& x, uint8_t* share
       rows(Tiles::kQueries, x.query, kKey, token, keys, batch);
     }
   }
-  ptx::barrier_arrive(take_work({0, -1}));
+  ptx::barrier_arrive(take_task({0, -1}));
 }
 
 /// One warp: dg and dbeta.
@@ -98,17 +99,58 @@ __device__ __forceinline__ void collect(const Parameters& p, uint8_t* shared, ui
     if (kDelta || a.g) {
       const GateTerms& terms = ring.terms();
       const float* const gamma = ring.gamma();
-      const Work& work = ring.work();
+      const Task& task = ring.task();
       float through = 0;
 #pragma unroll
       for (int i = 0; i < 8; ++i) through += terms.through[i];
       store_gate_gradients<kDelta>(
-          a, (int64_t{work.first} * a.heads + work.head) * a.expansion + work.subhead, work.count, lane,
-          gamma + kChunk, through * ptx::exp2_fast(gamma[kChunk - 1]), Sums{terms, work.count});
+          a, (int64_t{task.first} * a.heads + task.head) * a.expansion + task.subhead, task.count, lane,
+          gamma + kChunk, through * ptx::exp2_fast(gamma[kChunk - 1]), Sums{terms, task.count});
     }
     ptx::warp_arrive(base + Tiles::kMap.terms_empty + 8 * ring.term_stage());
-    ring.release_work();
+    ring.release_task();
   }
+}
+
+/// One warp: dq and dk of a chunk, once both halves lie in the slots of Q and K.
+template <int kKey, int kValue, bool kDelta>
+__device__ __forceinline__ void send(const GradientParameters& x, uint8_t* shared, uint32_t base) {
+  using Tiles = Ring<kKey, kValue, kDelta>;
+  const Arguments& a = x.p.a;
+  const int lane = threadIdx.x % 32;
+  Tiles ring{shared, base};
+  // A slot is filled again before the slabs finish the chunk after the next: they are never two phases ahead.
+  static_assert(Tiles::kMap.slots <= 2 * Tiles::kMap.tiles);
+  for (; ring.next(); ring.advance()) {
+    ptx::barrier_wait(base + Tiles::kMap.results_full, ring.it & 1);
+    const Task task = ring.task();
+    const uint32_t keys = ring.address(Tiles::kKeys), queries = ring.address(Tiles::kQueries);
+    const int head = task.qk_head * a.expansion + task.subhead;
+    if (task.last_head && task.count < kChunk &&
+        a.cu_seqlens) {  // the next sequence's tokens stay as they are
+      for (int i = lane; i < task.count * (kKey / 8); i += 32) {
+        const int row = i / (kKey / 8), piece = i % (kKey / 8);
+        const int64_t to = key_row(a, task.first + row, task.qk_head, task.subhead) * (kKey / 8) + piece;
+        const uint32_t at = piece / 8 * (kChunk * 128) + row * 128 + ((piece % 8 ^ row % 8) << 4);
+        static_cast<uint4*>(a.dq)[to] = ptx::load_shared_uint4(queries + at);
+        static_cast<uint4*>(a.dk)[to] = ptx::load_shared_uint4(keys + at);
+      }
+      ptx::fence_async_proxy();
+    } else if (task.last_head && lane == 0) {
+      const int batch = a.cu_seqlens ? 0 : task.first / a.seq_len, token = task.first - batch * a.seq_len;
+      ptx::store_tile_5d(&x.query_gradient, queries, 0, token, 0, head, batch);
+      ptx::store_tile_5d(&x.key_gradient, keys, 0, token, 0, head, batch);
+      ptx::stores_commit();
+      ptx::stores_wait_read<0>();
+    }
+    __syncwarp();
+    // for the slab warps
+    if (lane < kSlabWarps)
+      for (uint32_t i = 0; i < ptx::kWarpArrivals; ++i)
+        ptx::barrier_arrive(ring.empty(Tiles::kKeys)), ptx::barrier_arrive(ring.empty(Tiles::kQueries));
+    ring.release_task();
+  }
+  ptx::stores_wait();
 }
 
 template <class T, int kKey, int kValue, bool kDelta>
@@ -123,14 +165,15 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
     for (int i = 0; i < kMap.slots; ++i)
       ptx::barrier_init(base + kMap.full + 8 * i, 1),
           ptx::barrier_init(base + kMap.empty + 8 * i, kConsumers);
-    for (int i = 0; i < kWorkStages; ++i)
-      ptx::barrier_init(base + kMap.work_full + 8 * i, 1),
-          ptx::barrier_init(base + kMap.work_empty + 8 * i, kConsumers + ptx::kWarpArrivals);
+    for (int i = 0; i < kTaskStages; ++i)
+      ptx::barrier_init(base + kMap.task_full + 8 * i, 1),
+          ptx::barrier_init(base + kMap.task_empty + 8 * i, kConsumers + 2 * ptx::kWarpArrivals);
     for (int i = 0; i < kTermStages; ++i)
       ptx::barrier_init(base + kMap.terms_full + 8 * i, kConsumers),
           ptx::barrier_init(base + kMap.terms_empty + 8 * i, ptx::kWarpArrivals);
     ptx::barrier_init(base + kMap.squares_full, kScoreWarps * ptx::kWarpArrivals);
     ptx::barrier_init(base + kMap.squares_empty, kSlabWarps * ptx::kWarpArrivals);
+    ptx::barrier_init(base + kMap.results_full, kSlabWarps * ptx::kWarpArrivals);
     ptx::barrier_init_fence();
   }
   __syncthreads();
@@ -143,9 +186,11 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
   } else {
     ptx::registers_lower<32>();
     if (warp == 12) {
-      if (threadIdx.x % 32 == 0) feed<kKey, kValue, kDelta>(x, shared, base);
+      if (threadIdx.x % 32 == 0) feed_tiles<kKey, kValue, kDelta>(x, shared, base);
     } else if (warp == 13) {
       collect<kKey, kValue, kDelta>(x.p, shared, base);
+    } else if (warp == 14) {
+      send<kKey, kValue, kDelta>(x, shared, base);
     }
     __syncwarp();
   }

@@ -11,7 +11,7 @@ namespace statescope::cuda::multipass {
 /// Maps of q, k, do, the errors (v without a correction) and dr: the tokens of a chunk; of S and D: a panel
 /// of 64 channels.
 struct GradientParameters {
-  CUtensorMap query, key, output, error, correction, state, gradient;
+  CUtensorMap query, key, output, error, correction, state, gradient, query_gradient, key_gradient;
   Parameters p;
   int items;  ///< chunk numbers x Hq x E, shared out among the blocks
 };

@@ -1,6 +1,6 @@
 #pragma once
 // What the roles of the gradient pass on compute capability 9.0 share: the ring that tiles pass through, and
-// which chunk is at work.
+// which chunk is at task.
 #include "cuda/multipass/gate_terms.cuh"
 #include "cuda/multipass/gradients_hopper.h"
 #include "cuda/multipass/warpgroup.cuh"
@@ -9,13 +9,13 @@
 namespace statescope::cuda::multipass {
 
 /// A chunk of a subhead of one head. The heads that share keys come one after the other.
-struct Work {
+struct Task {
   int first, count;  ///< tokens; a count of -1 ends the kernel
   int head, qk_head, subhead;
   int first_head, last_head;  ///< of those that share keys
   int unused;
 };
-static_assert(sizeof(Work) + kGateBytes == kWorkBytes);
+static_assert(sizeof(Task) + kGateBytes == kTaskBytes);
 
 /// Terms of dg and dbeta by token, halves of the channels apart.
 struct GateTerms {
@@ -64,21 +64,21 @@ struct Ring {
   }
 
   // The chunk at work: its gates, then what it is.
-  __device__ __forceinline__ int work_stage() const { return it % kWorkStages; }
-  __device__ __forceinline__ uint32_t work_parity() const { return it / kWorkStages & 1; }
+  __device__ __forceinline__ int task_stage() const { return it % kTaskStages; }
+  __device__ __forceinline__ uint32_t task_parity() const { return it / kTaskStages & 1; }
   __device__ __forceinline__ const float* gamma() const {
-    return reinterpret_cast<const float*>(shared + kMap.works + work_stage() * kWorkBytes);
+    return reinterpret_cast<const float*>(shared + kMap.tasks + task_stage() * kTaskBytes);
   }
-  __device__ __forceinline__ Work& work() const {
-    return *reinterpret_cast<Work*>(shared + kMap.works + work_stage() * kWorkBytes + kGateBytes);
+  __device__ __forceinline__ Task& task() const {
+    return *reinterpret_cast<Task*>(shared + kMap.tasks + task_stage() * kTaskBytes + kGateBytes);
   }
   /// Waits for the chunk; false when there is none.
   __device__ __forceinline__ bool next() const {
-    ptx::barrier_wait(base + kMap.work_full + 8 * work_stage(), work_parity());
-    return __shfl_sync(~0u, work().count, 0) >= 0;  // tells the compiler that loops over chunks are uniform
+    ptx::barrier_wait(base + kMap.task_full + 8 * task_stage(), task_parity());
+    return __shfl_sync(~0u, task().count, 0) >= 0;  // tells the compiler that loops over chunks are uniform
   }
-  __device__ __forceinline__ void release_work() const {
-    ptx::warp_arrive(base + kMap.work_empty + 8 * work_stage());
+  __device__ __forceinline__ void release_task() const {
+    ptx::warp_arrive(base + kMap.task_empty + 8 * task_stage());
   }
 
   __device__ __forceinline__ int term_stage() const { return it % kTermStages; }

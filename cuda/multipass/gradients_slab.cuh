@@ -53,7 +53,7 @@ __device__ __forceinline__ float inner_product(uint32_t state, uint32_t gradient
 /// tile for `store_slab`. to: this thread's first row and column in an array like q.
 template <class T, int kColumns>
 __device__ __forceinline__ void hand_over(float (&x)[kColumns / 2], float* to, int64_t row_stride, int count,
-                                          int row, const Work& work, uint32_t tile, int column,
+                                          int row, const Task& task, uint32_t tile, int column,
                                           const Lane& at) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -62,11 +62,11 @@ __device__ __forceinline__ void hand_over(float (&x)[kColumns / 2], float* to, i
 #pragma unroll
     for (int n = 0; n < kColumns / 8; ++n) {
       float2 y = {x[4 * n + 2 * half], x[4 * n + 2 * half + 1]};
-      if (!work.first_head && exists) {
+      if (!task.first_head && exists) {
         const float2 sum = *reinterpret_cast<const float2*>(line + 8 * n);
         y.x += sum.x, y.y += sum.y;
       }
-      if (work.last_head)
+      if (task.last_head)
         ptx::store_shared(place(tile, at.element, row - at.r + 8 * half, column + 8 * n),
                           ptx::pack<T>(y.x, y.y));
       else if (exists)
@@ -74,20 +74,6 @@ __device__ __forceinline__ void hand_over(float (&x)[kColumns / 2], float* to, i
     }
   }
 }
-/// The 16 rows that this warp left in the tile, to rows of an array like q.
-template <int kColumns>
-__device__ __forceinline__ void store_slab(uint16_t* to, int64_t row_stride, int count, uint32_t tile,
-                                           int column, int warp, int lane) {
-  constexpr int kPieces = kColumns / 8, kRows = 32 / kPieces;
-#pragma unroll
-  for (int i = 0; i < 16 / kRows; ++i) {
-    const int row = 16 * warp + lane / kPieces + kRows * i, piece = lane % kPieces;
-    if (row < count)
-      *reinterpret_cast<uint4*>(to + row * row_stride + 8 * piece) =
-          ptx::load_shared_uint4(tile + row * 128 + ((column / 8 + piece ^ row % 8) << 4));
-  }
-}
-
 template <class T, int kKey, int kValue, bool kDelta>
 __device__ __forceinline__ void make_slabs(const Parameters& p, uint8_t* shared, uint32_t base) {
   using Tiles = Ring<kKey, kValue, kDelta>;
@@ -137,25 +123,25 @@ __device__ __forceinline__ void make_slabs(const Parameters& p, uint8_t* shared,
     ring.wait(Tiles::kKeys), ring.wait(Tiles::kQueries);
     float before[2] = {}, after[2] = {};
 #pragma unroll
-    for (int n = 0; n < kColumns / 8; ++n)
+    for (int block = 0; block < kColumns / 16; ++block) {
+      uint32_t key[4], query[4];
+      load_a(key, keys, at, 16 * warp, column + 16 * block);
+      load_a(query, queries, at, 16 * warp, column + 16 * block);
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int i = 4 * n + 2 * half;
-        const float2 key =
-            ptx::unpack<T>(ptx::load_shared(place(keys, at.element, 16 * warp + 8 * half, column + 8 * n)));
-        const float2 query = ptx::unpack<T>(
-            ptx::load_shared(place(queries, at.element, 16 * warp + 8 * half, column + 8 * n)));
+      for (int m = 0; m < 4; ++m) {
+        const int half = m % 2, i = 8 * block + 4 * (m / 2) + 2 * half;
+        const float2 x = ptx::unpack<T>(key[m]), y = ptx::unpack<T>(query[m]);
         q[i] *= a.scale * early[half], q[i + 1] *= a.scale * early[half];
-        before[half] += query.x * q[i] + query.y * q[i + 1];
+        before[half] += y.x * q[i] + y.y * q[i + 1];
         k[i] *= late[half], k[i + 1] *= late[half];
-        after[half] += key.x * k[i] + key.y * k[i + 1];
-        k[i] *= beta[half], k[i + 1] *= beta[half];
+        after[half] += x.x * k[i] + x.y * k[i + 1];
         if constexpr (kDelta) {
-          c[i] *= -early[half], c[i + 1] *= -early[half];
-          before[half] += key.x * c[i] + key.y * c[i + 1];
-          k[i] += c[i], k[i + 1] += c[i + 1];
+          c[i] *= early[half], c[i + 1] *= early[half];
+          before[half] -= x.x * c[i] + x.y * c[i + 1];
+          k[i] = beta[half] * k[i] - c[i], k[i + 1] = beta[half] * k[i + 1] - c[i + 1];
         }
       }
+    }
 
     ptx::barrier_wait(base + kMap.squares_full, ring.it & 1);
     ptx::pin(q), ptx::pin(k);
@@ -183,22 +169,15 @@ __device__ __forceinline__ void make_slabs(const Parameters& p, uint8_t* shared,
     ptx::pin(q), ptx::pin(k);
     ptx::warp_arrive(base + kMap.squares_empty);
     ptx::named_barrier(1 + group, 128);  // every warp's products are done with the panels
-    const Work work = ring.work();
+    const Task task = ring.task();
     const int64_t row_stride = int64_t{a.qk_heads} * a.expansion * kKey,
-                  to = key_row(a, work.first, work.qk_head, work.subhead) * kKey + 64 * panel + column,
+                  to = key_row(a, task.first, task.qk_head, task.subhead) * kKey + 64 * panel + column,
                   own = to + row * row_stride + at.c;
-    hand_over<T, kColumns>(q, p.s.dq + own, row_stride, work.count, row, work, queries, column, at);
-    hand_over<T, kColumns>(k, p.s.dk + own, row_stride, work.count, row, work, keys, column, at);
-    __syncwarp();
-    if (work.last_head) {
-      store_slab<kColumns>(static_cast<uint16_t*>(a.dq) + to, row_stride, work.count, queries, column, warp,
-                           lane);
-      store_slab<kColumns>(static_cast<uint16_t*>(a.dk) + to, row_stride, work.count, keys, column, warp,
-                           lane);
-    }
+    hand_over<T, kColumns>(q, p.s.dq + own, row_stride, task.count, row, task, queries, column, at);
+    hand_over<T, kColumns>(k, p.s.dk + own, row_stride, task.count, row, task, keys, column, at);
     ptx::fence_async_proxy();
-    ring.release(Tiles::kKeys, kMap.tiles);
-    ring.release_work();
+    ptx::warp_arrive(base + kMap.results_full);
+    ring.release_task();
   }
 }
 

@@ -70,7 +70,7 @@ __device__ __forceinline__ void make_squares(const Parameters& p, uint8_t* share
     int lane = thread % 32;
     asm volatile("" : "+r"(lane));  // addresses are computed anew for each chunk: registers are short
     const Lane at(lane);
-    const int count = __shfl_sync(~0u, ring.work().count, 0), row = 16 * warp + at.r;
+    const int count = __shfl_sync(~0u, ring.task().count, 0), row = 16 * warp + at.r;
     const float* const gamma = ring.gamma();
     const float gamma_j[2] = {gamma[row], gamma[row + 8]},
                 beta[2] = {gamma[kChunk + row], gamma[kChunk + row + 8]};
@@ -159,7 +159,7 @@ __device__ __forceinline__ void make_squares(const Parameters& p, uint8_t* share
       add_ways(z, beta, at, warp, terms.ways[warp], terms.pairs + 16 * warp);
     }
     ring.leave_terms();
-    ring.release_work();
+    ring.release_task();
   }
 }
 

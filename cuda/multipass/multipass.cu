@@ -6,15 +6,17 @@
 //   states.cuh           pass 2: the state before each chunk
 //   outputs.cuh          pass 3 of forward: o
 //   state_gradients.cuh  pass 3 of backward: the gradient of the state after each chunk
-//   *_hopper.cuh         passes 2 and 3 for compute capability 9.0
 //   gradients.cuh        pass 4: dq, dk, dg, dbeta
 //   values.cuh           pass 5: dv
+//   *_hopper.cuh         passes 2, 3 and 4 for compute capability 9.0
 #include <algorithm>
 
+#include "cuda/multipass/gradients_hopper.h"
 #include "cuda/multipass/hopper.h"
 #include "cuda/multipass/kernels.h"
 #include "cuda/multipass/parameters.h"
 #include "cuda/tensor_map.h"
+#include "runtime/cuda_gradients.h"
 
 namespace statescope::cuda {
 namespace {
@@ -23,7 +25,7 @@ using namespace cuda_multipass;
 using multipass::Kernels;
 using multipass::Scratch;
 
-/// Lays out the scratch memory from `base`; returns its size.
+/// Lays out the scratch memory from `base`; returns its size. The gram comes last: not all gradients need it.
 std::size_t carve(const Problem& p, std::byte* base, Scratch& s) {
   std::size_t used = 0;
   const auto take = [&](auto*& pointer, std::int64_t elements) {
@@ -38,19 +40,24 @@ std::size_t carve(const Problem& p, std::byte* base, Scratch& s) {
   take(s.states, count * p.key_dim * p.value_dim);
   if (delta) take(s.inverse, count * square), take(s.errors, count * kChunk * p.value_dim);
   if (!backward) return used;
-  if (delta) take(s.gram, count * square);
   take(s.gradients, count * p.key_dim * p.value_dim);
   take(s.dv, count * kChunk * p.value_dim);
   if (p.qk_heads < p.heads) {
     const std::int64_t keys = p.batch * p.seq_len * p.qk_heads * p.expansion * p.key_dim;
     take(s.dq, keys), take(s.dk, keys);
   }
+  if (delta) take(s.gram, count * square);
   return used;
 }
 
 std::size_t scratch_bytes(const Problem& p, const Geometry&) {
   Scratch s;
   return carve(p, nullptr, s);
+}
+std::size_t hopper_scratch_bytes(const Problem& p, const Geometry&) {
+  Scratch s;
+  const std::size_t all = carve(p, nullptr, s);
+  return s.gram && has_hopper_gradients(p.key_dim, p.value_dim) ? reinterpret_cast<std::size_t>(s.gram) : all;
 }
 
 Kernels kernels_of(const Problem& p) {
@@ -143,6 +150,44 @@ KernelLaunch hopper_serial_pass(const Problem& p, const Geometry& g, const std::
   return launch;
 }
 
+/// Pass 4 on compute capability 9.0, a block a multiprocessor.
+KernelLaunch hopper_gradient_pass(const Problem& p, const std::string& name) {
+  const bool delta = p.rule == Rule::kGatedDelta;
+  const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim);
+  const std::int64_t items = chunks_of(p) * p.qk_heads * p.expansion;
+  int device = 0, multiprocessors = 0;
+  check(cudaGetDevice(&device), "asking for the current device");
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
+        "asking for the multiprocessors");
+  KernelLaunch launch = pass(name + ".gradients",
+                             p.dtype == DType::kBf16 ? multipass::gradients_hopper_bf16(delta, k, v)
+                                                     : multipass::gradients_hopper_f16(delta, k, v),
+                             std::min<std::int64_t>(items, multiprocessors), kHopperThreads,
+                             hopper_gradient_map(k, v, delta).bytes);
+  bind_parameters(launch, [=](const Arguments& a) {
+    multipass::GradientParameters x{};
+    x.p.a = a, x.items = static_cast<int>(items);
+    carve(p, a.scratch, x.p.s);
+    const Scratch& s = x.p.s;
+    const std::int64_t rows = a.cu_seqlens ? 1 : p.batch, tokens = a.tokens / rows,
+                       subkeys = p.qk_heads * p.expansion, chunks = chunks_of(p) * p.heads * p.expansion;
+    const auto of_tokens = [&](const void* data, std::int64_t heads, int dim) {
+      return tensor_map(data, a.dtype, rows, tokens, heads, dim, {kChunk, dim});
+    };
+    const auto of_chunks = [&](const void* data, int height, int width, int columns) {
+      return tensor_map(data, a.dtype, 1, chunks * height, 1, width, {height, columns});
+    };
+    x.query = of_tokens(a.q, subkeys, k), x.key = of_tokens(a.k, subkeys, k);
+    x.query_gradient = of_tokens(a.dq, subkeys, k), x.key_gradient = of_tokens(a.dk, subkeys, k);
+    x.output = of_tokens(a.d_o, p.heads, v);
+    x.error = delta ? of_chunks(s.errors, kChunk, v, v) : of_tokens(a.v, p.heads, v);
+    if (delta) x.correction = of_chunks(s.dv, kChunk, v, v);
+    x.state = of_chunks(s.states, v, k, 64), x.gradient = of_chunks(s.gradients, v, k, 64);
+    return x;
+  });
+  return launch;
+}
+
 /// `hopper`: with the passes for compute capability 9.0.
 std::vector<KernelLaunch> passes(const Problem& p, const Geometry& g, bool hopper) {
   const Kernels kernels = kernels_of(p);
@@ -153,7 +198,9 @@ std::vector<KernelLaunch> passes(const Problem& p, const Geometry& g, bool hoppe
     return hopper ? hopper_serial_pass(p, g, name, gradients) : serial_pass(p, name, kernels, gradients);
   };
   std::vector<KernelLaunch> result;
-  result.push_back(pass(p, name + ".prepare", backward ? kernels.prepare_backward : kernels.prepare_forward,
+  const bool hopper_gradients = hopper && has_hopper_gradients(p.key_dim, p.value_dim);
+  result.push_back(pass(p, name + ".prepare",
+                        backward && !hopper_gradients ? kernels.prepare_gram : kernels.prepare,
                         chunks_of(p) * p.heads * p.expansion, kPrepareThreads, prepare_bytes(k)));
   result.push_back(serial(false));
   if (!backward) {
@@ -162,8 +209,10 @@ std::vector<KernelLaunch> passes(const Problem& p, const Geometry& g, bool hoppe
     return result;
   }
   result.push_back(serial(true));
-  result.push_back(pass(p, name + ".gradients", kernels.gradients, chunks_of(p) * p.qk_heads * p.expansion,
-                        gradient_threads(v, delta), gradients_bytes(v, delta)));
+  result.push_back(hopper_gradients ? hopper_gradient_pass(p, name)
+                                    : pass(p, name + ".gradients", kernels.gradients,
+                                           chunks_of(p) * p.qk_heads * p.expansion,
+                                           gradient_threads(v, delta), gradients_bytes(v, delta)));
   result.push_back(pass(p, name + ".values", kernels.values, chunks_of(p) * p.heads, kValuesThreads, 0));
   return result;
 }
@@ -178,7 +227,7 @@ constexpr Implementation kImplementations[] = {
     {"cuda.multipass.forward", scratch_bytes, general},
     {"cuda.multipass.backward", scratch_bytes, general},
     {"cuda.multipass.hopper_forward", scratch_bytes, hopper},
-    {"cuda.multipass.hopper_backward", scratch_bytes, hopper},
+    {"cuda.multipass.hopper_backward", hopper_scratch_bytes, hopper},
 };
 
 }  // namespace

@@ -2,7 +2,8 @@
 // Pass 1, every chunk of every subhead at once: what does not depend on the state.
 //   gamma_i = g_1 + .. + g_i,  Gamma_ij = e^(gamma_i - gamma_j)
 //   P = tril(Q K^T o Gamma),  G = tril(K K^T o Gamma, -1),  A = (I + G diag(beta))^{-1}
-// A block has four warps, 16 rows each; the inverse is one warp's work (chunked/inverse.cuh).
+// A block has four warps, 16 rows each; of the inverse each takes a block of the diagonal, and two the merges
+// (chunked/inverse.cuh).
 #include "cuda/chunked/inverse.cuh"
 #include "cuda/multipass/tiles.cuh"
 
@@ -32,7 +33,8 @@ __device__ __forceinline__ void cumulate_gates(const Arguments& a, const Chunk& 
   gamma = {sum - gamma.y, sum};
 }
 
-template <class T, int kKey, bool kDelta, bool kBackward>
+/// kGram: G is left too.
+template <class T, int kKey, bool kDelta, bool kGram>
 __global__ void __launch_bounds__(kPrepareThreads) prepare(const __grid_constant__ Parameters p) {
   extern __shared__ __align__(1024) uint8_t shared[];
   const Arguments& a = p.a;
@@ -41,7 +43,7 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare(const __grid_constant
   if (chunk.count == 0) return;
   const int64_t index = blockIdx.x;
   const uint32_t base = ptx::shared_address(shared);
-  // The system and its inverse take the place of the queries, which are read first.
+  // The system and its inverse take the place of the queries, the scores that of the keys.
   const uint32_t key = base, query = key + rows_bytes(kKey), system = query, inverse = system + kSquareBytes;
   float* const gamma = reinterpret_cast<float*>(shared + prepare_bytes(kKey) - 3 * kChunk * 4);
   float *const beta = gamma + kChunk, *const ones = beta + kChunk;
@@ -63,63 +65,92 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare(const __grid_constant
   ptx::copies_wait<0>();
   __syncthreads();
 
-  // Rows j of this warp against all columns i, twice: with the queries, and with the keys.
+  // Rows j of this warp against columns i, twice: with the queries, and with the keys. Blocks of 16 columns
+  // from `low` to `high`.
   const Lane at(lane);
   const int j0 = 16 * warp + at.r;
   const float gamma_j[2] = {gamma[j0], gamma[j0 + 8]};
+  const auto product = [&](float(&x)[8][4], uint32_t other, int low, int high) {
 #pragma unroll
-  for (int with_query = 1; with_query >= (kDelta ? 0 : 1); --with_query) {
-    if (!with_query) {
-      __syncthreads();  // everyone is done with the queries
-      for (int i = threadIdx.x; i < int(kSquareBytes) / 4; i += kPrepareThreads)
-        ptx::store_shared(inverse + 4 * i, 0u);
-    }
-    float x[8][4] = {};
-    const uint32_t other = with_query ? query : key;
+    for (int n = 0; n < 8; ++n) x[n][0] = x[n][1] = x[n][2] = x[n][3] = 0;
 #pragma unroll 4
     for (int k = 0; k < kKey; k += 16) {
       uint32_t rows[4];
       load_a(rows, key + k / 64 * (kChunk * 128), at, 16 * warp, k % 64);
 #pragma unroll
-      for (int n = 0; n < kChunk; n += 16) {
+      for (int block = 0; block < 4; ++block) {
+        if (block < low || block > high) continue;
         uint32_t columns[4];
-        load_b(columns, other + k / 64 * (kChunk * 128), at, k % 64, n);
-        multiply<T>(x[n / 8], x[n / 8 + 1], rows, columns);
+        load_b(columns, other + k / 64 * (kChunk * 128), at, k % 64, 16 * block);
+        multiply<T>(x[2 * block], x[2 * block + 1], rows, columns);
       }
     }
-    uint32_t* const out =
-        reinterpret_cast<uint32_t*>((with_query ? p.s.scores : p.s.gram) + index * kChunk * kChunk);
 #pragma unroll
     for (int n = 0; n < 8; ++n) {
-      const int i = 8 * n + at.c;
-      const float2 gamma_i = *reinterpret_cast<const float2*>(gamma + i);
-      const float2 beta_i = *reinterpret_cast<const float2*>(beta + i);
+      if (n / 2 < low || n / 2 > high) continue;
+      const float2 gamma_i = two(gamma + 8 * n + at.c);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int j = j0 + 8 * half;
         // gamma falls, so the decay between two tokens is e^-|difference| whichever comes first
-        const float left = x[n][2 * half] * ptx::exp2_fast(-fabsf(gamma_i.x - gamma_j[half])),
-                    right = x[n][2 * half + 1] * ptx::exp2_fast(-fabsf(gamma_i.y - gamma_j[half]));
-        if (with_query) {
-          out[(j * kChunk + i) / 2] = ptx::pack<T>(i >= j ? left : 0.f, i + 1 >= j ? right : 0.f);
-        } else {
-          if (kBackward)
-            out[(j * kChunk + i) / 2] = ptx::pack<T>(i > j ? left : 0.f, i + 1 > j ? right : 0.f);
-          // as row j of the system, column i before it
-          ptx::store_shared(
-              place(system, at.element, 16 * warp + 8 * half, 8 * n),
-              ptx::pack<__half>(i < j ? left * beta_i.x : 0.f, i + 1 < j ? right * beta_i.y : 0.f));
-        }
+        x[n][2 * half] *= ptx::exp2_fast(-fabsf(gamma_i.x - gamma_j[half]));
+        x[n][2 * half + 1] *= ptx::exp2_fast(-fabsf(gamma_i.y - gamma_j[half]));
+      }
+    }
+  };
+  float x[8][4];
+  uint32_t scores[8][2];
+  product(x, query, warp, 3);
+#pragma unroll
+  for (int n = 0; n < 8; ++n)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int from = 8 * n + at.c - (j0 + 8 * half);
+      scores[n][half] =
+          ptx::pack<T>(from >= 0 ? x[n][2 * half] : 0.f, from + 1 >= 0 ? x[n][2 * half + 1] : 0.f);
+    }
+  if (kDelta) product(x, key, 0, kGram ? 3 : warp);
+  __syncthreads();  // everyone is done with the keys and the queries
+  if constexpr (kDelta)
+    for (int i = threadIdx.x; i < int(kSquareBytes) / 16; i += kPrepareThreads)
+      ptx::store_shared(inverse + 16 * i, float4{0, 0, 0, 0});
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+    const int i = 8 * n + at.c;
+    const float2 beta_i = two(beta + i);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int j = j0 + 8 * half;
+      ptx::store_shared(place(key, at.element, 16 * warp + 8 * half, 8 * n), scores[n][half]);
+      if constexpr (kDelta) {
+        const float left = x[n][2 * half], right = x[n][2 * half + 1];
+        if (kGram)
+          reinterpret_cast<uint32_t*>(p.s.gram + index * kChunk * kChunk)[(j * kChunk + i) / 2] =
+              ptx::pack<T>(i > j ? left : 0.f, i + 1 > j ? right : 0.f);
+        // as row j of the system, column i before it
+        ptx::store_shared(
+            place(system, at.element, 16 * warp + 8 * half, 8 * n),
+            ptx::pack<__half>(i < j ? left * beta_i.x : 0.f, i + 1 < j ? right * beta_i.y : 0.f));
       }
     }
   }
-  if constexpr (kDelta) {
-    __syncthreads();
-    if (warp == 0) chunked::invert_chunk<T>(system, inverse, ones, chunked::Lanes(lane));
-    __syncthreads();
-    uint4* const out = reinterpret_cast<uint4*>(p.s.inverse + index * kChunk * kChunk);
+  __syncthreads();
+  const auto leave = [&](uint16_t* to, uint32_t square) {
+    uint4* const out = reinterpret_cast<uint4*>(to + index * kChunk * kChunk);
+#pragma unroll
     for (int i = threadIdx.x; i < kChunk * 8; i += kPrepareThreads)
-      out[i] = ptx::load_shared_uint4(inverse + i / 8 * 128 + ((i % 8 ^ i / 8 % 8) << 4));
+      out[i] = ptx::load_shared_uint4(square + i / 8 * 128 + ((i % 8 ^ i / 8 % 8) << 4));
+  };
+  leave(p.s.scores, key);
+  if constexpr (kDelta) {
+    const chunked::Lanes lanes(lane);
+    const chunked::Inverse<T> inverting{system, inverse, ones, lanes};
+    inverting.template diagonal<1>(16 * warp);
+    __syncthreads();
+    if (warp < 2) inverting.merge_16(32 * warp);
+    __syncthreads();
+    if (warp < 2) inverting.merge_32(warp);
+    __syncthreads();
+    leave(p.s.inverse, inverse);
   }
 }
 
