@@ -1,27 +1,40 @@
 #include "runtime/vulkan/binding.h"
 
+#include <algorithm>
 #include <cstring>
-#include <utility>
 
 #include <statescope/error.h>
 
 namespace statescope::vulkan {
 
-BoundPipeline::BoundPipeline(BoundPipeline&& from) noexcept {
-  *this = std::move(from);
+DescriptorPool::DescriptorPool(Gpu& on, std::uint32_t sets, std::uint32_t buffers)
+    : gpu(on), sets_left(sets), buffers_left(buffers) {
+  const VkDescriptorPoolSize size{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, buffers};
+  VkDescriptorPoolCreateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO;
+  info.maxSets = sets;
+  info.poolSizeCount = 1;
+  info.pPoolSizes = &size;
+  check(vkCreateDescriptorPool(gpu.device, &info, nullptr, &handle), "vkCreateDescriptorPool");
 }
 
-BoundPipeline& BoundPipeline::operator=(BoundPipeline&& from) noexcept {
-  std::swap(pipeline, from.pipeline);
-  std::swap(pool, from.pool);
-  std::swap(set, from.set);
-  std::swap(push_constants, from.push_constants);
-  return *this;
+DescriptorPool::~DescriptorPool() {
+  vkDestroyDescriptorPool(gpu.device, handle, nullptr);
 }
 
-BoundPipeline::~BoundPipeline() {
-  if (pool) vkDestroyDescriptorPool(pipeline->gpu.device, pool, nullptr);
+namespace {
+
+constexpr std::uint32_t kSetsOfAPool = 256, kBuffersOfAPool = 8 * kSetsOfAPool;
+
+/// One that has room for a set of so many buffers: the device's open one, or a new one in its place.
+const std::shared_ptr<DescriptorPool>& pool_with_room(Gpu& gpu, std::uint32_t buffers) {
+  std::shared_ptr<DescriptorPool>& pool = gpu.descriptor_pool;
+  if (!pool || pool->sets_left == 0 || pool->buffers_left < buffers)
+    pool = std::make_shared<DescriptorPool>(gpu, kSetsOfAPool, std::max(kBuffersOfAPool, buffers));
+  return pool;
 }
+
+}  // namespace
 
 BoundPipeline bind_pipeline(const Pipeline& pipeline,
                             const std::function<const Buffer*(const std::string&)>& find_buffer,
@@ -31,21 +44,16 @@ BoundPipeline bind_pipeline(const Pipeline& pipeline,
   BoundPipeline bound;
   bound.pipeline = &pipeline;
 
-  // One pool a set: there are few, and they go together.
-  const VkDescriptorPoolSize size{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                  static_cast<std::uint32_t>(reflection.bindings.size())};
-  VkDescriptorPoolCreateInfo pool{};
-  pool.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO;
-  pool.maxSets = 1;
-  pool.poolSizeCount = 1;
-  pool.pPoolSizes = &size;
-  check(vkCreateDescriptorPool(gpu.device, &pool, nullptr, &bound.pool), "vkCreateDescriptorPool");
+  const auto buffers = static_cast<std::uint32_t>(reflection.bindings.size());
+  bound.pool = pool_with_room(pipeline.gpu, buffers);
   VkDescriptorSetAllocateInfo allocate{};
   allocate.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO;
-  allocate.descriptorPool = bound.pool;
+  allocate.descriptorPool = bound.pool->handle;
   allocate.descriptorSetCount = 1;
   allocate.pSetLayouts = &pipeline.set_layout;
   check(vkAllocateDescriptorSets(gpu.device, &allocate, &bound.set), "vkAllocateDescriptorSets");
+  bound.pool->sets_left -= 1;
+  bound.pool->buffers_left -= buffers;
 
   std::vector<VkDescriptorBufferInfo> infos;
   for (const Binding& binding : reflection.bindings) {

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,15 +12,23 @@
 
 namespace statescope::vulkan {
 
+/// Memory of descriptor sets, which are taken from it one by one and given back all together, with the last
+/// that uses it: creating a pool costs the driver more than a short kernel takes.
+struct DescriptorPool {
+  Gpu& gpu;
+  VkDescriptorPool handle = VK_NULL_HANDLE;
+  std::uint32_t sets_left, buffers_left;
+  DescriptorPool(Gpu& on, std::uint32_t sets, std::uint32_t buffers);
+  DescriptorPool(const DescriptorPool&) = delete;
+  DescriptorPool& operator=(const DescriptorPool&) = delete;
+  ~DescriptorPool();
+};
+
 struct BoundPipeline {
   const Pipeline* pipeline = nullptr;  ///< the device's own: lives as long as it does
-  VkDescriptorPool pool = VK_NULL_HANDLE;
+  std::shared_ptr<DescriptorPool> pool;
   VkDescriptorSet set = VK_NULL_HANDLE;
   std::vector<std::byte> push_constants;
-  BoundPipeline() = default;
-  BoundPipeline(BoundPipeline&& from) noexcept;
-  BoundPipeline& operator=(BoundPipeline&& from) noexcept;
-  ~BoundPipeline();
 };
 
 /// Throws Error(kDevice) when names on the two sides differ. `find_buffer` gives the buffer of a binding, or

@@ -1,10 +1,11 @@
 // Each operation is a dispatch with a barrier behind it. Dispatches gather in a command buffer, which is
-// submitted when it is full and before the host reads or writes memory.
+// submitted when it is full, and waited for before the host reads or writes memory.
 #include "runtime/vulkan/compute.h"
 
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <utility>
 
 #include <statescope/error.h>
 
@@ -16,7 +17,11 @@ namespace {
 constexpr std::size_t kDispatchesPerSubmission = 256;  // some milliseconds on a GPU
 constexpr std::uint32_t kThreads = 128;                // the most that every device has
 constexpr std::uint32_t kTileThreads = 256;
-constexpr std::int64_t kTile = 64;            // of multiply.comp
+constexpr std::int64_t kTile = 64;         // of multiply.comp
+constexpr std::int64_t kMatrixTile = 128;  // of multiply_matrix.comp
+constexpr std::int64_t kMatrixPack = 8;    // elements that it reads at a time
+constexpr std::uint32_t kMatrixSubgroup = 32;
+constexpr std::size_t kMatrixBytes = 40 * 1024;
 constexpr std::int64_t kFewRows = 4;          // more are faster as tiles
 constexpr std::uint32_t kMostGroups = 65535;  // of one dimension, on every device
 
@@ -67,6 +72,27 @@ void check_pairs(const Array& out, std::initializer_list<std::int64_t> begins, s
 
 std::int64_t pairs_of(std::int64_t rows, std::int64_t width) {
   return rows * ((width + 1) / 2);
+}
+
+/// Whether the factors' rows are whole packs of 16 bytes that begin at a multiple of one.
+bool in_packs(const Product& p, const MatrixView& a, const MatrixView& b) {
+  const auto pack = static_cast<std::int64_t>(16 / size_of(a.array.dtype));
+  return std::ranges::all_of(
+      std::initializer_list<std::int64_t>{p.k, p.transpose_b ? 0 : p.n, a.offset, a.row_stride,
+                                          a.batch_stride, b.offset, b.row_stride, b.batch_stride},
+      [&](std::int64_t x) { return x % pack == 0; });
+}
+
+/// Whether multiply_matrix.comp takes a product: the device's matrix units have the type and the shape.
+bool on_matrix_units(const DeviceLimits& limits, const Product& p, const MatrixView& a, const MatrixView& b) {
+  const DType type = a.array.dtype;
+  const MatrixShape shape = type == DType::kBf16  ? limits.matrix_bf16
+                            : type == DType::kF16 ? limits.matrix_f16
+                                                  : MatrixShape{0, 0, 0};
+  return shape.m == 16 && shape.n == 16 && shape.k == 16 &&
+         limits.shared_memory_per_workgroup >= kMatrixBytes && limits.max_workgroup_size >= kTileThreads &&
+         limits.subgroup_min <= kMatrixSubgroup && limits.subgroup_max >= kMatrixSubgroup &&
+         in_packs(p, a, b);
 }
 
 class VulkanCompute final : public Compute {
@@ -153,11 +179,18 @@ class VulkanCompute final : public Compute {
     };
     if (p.m <= kFewRows && p.transpose_b) {
       constexpr std::int64_t kColumns = 8;  // two of each of four groups of lanes
-      dispatch("multiply_vector", constants, push, arrays,
+      dispatch(in_packs(p, a, b) ? "multiply_vector.packed" : "multiply_vector", constants, push, arrays,
                {groups(p.n, kColumns), static_cast<std::uint32_t>(p.m), batch});
       return;
     }
     constants["TRANSPOSE_B"] = p.transpose_b;
+    if (on_matrix_units(info_.limits, p, a, b)) {
+      constants.erase("IN_TYPE");
+      PipelineRequest request{"multiply_matrix", constants, kTileThreads, kMatrixSubgroup};
+      request.bfloat16 = a.array.dtype == DType::kBf16;
+      dispatch(request, push, arrays, {groups(p.n, kMatrixTile), groups(p.m, kMatrixTile), batch});
+      return;
+    }
     dispatch("multiply", constants, push, arrays, {groups(p.n, kTile), groups(p.m, kTile), batch},
              kTileThreads);
   }
@@ -312,10 +345,11 @@ class VulkanCompute final : public Compute {
 
   void dispatch(const char* module, const Words& constants, const Words& push, const Arrays& arrays,
                 const std::array<std::uint32_t, 3>& workgroups, std::uint32_t threads = kThreads) {
-    PipelineRequest request;
-    request.module = module;
-    request.constants = constants;
-    request.workgroup_size = threads;
+    dispatch(PipelineRequest{module, constants, threads}, push, arrays, workgroups);
+  }
+
+  void dispatch(const PipelineRequest& request, const Words& push, const Arrays& arrays,
+                const std::array<std::uint32_t, 3>& workgroups) {
     const auto find = [&](const std::string& called) -> const Buffer* {
       const auto at = arrays.find(called);
       return at == arrays.end() ? nullptr : buffer_or_unused(at->second);
@@ -339,7 +373,7 @@ class VulkanCompute final : public Compute {
     if (recording_) {
       finished_.push_back(close());
     } else {
-      flush();
+      hand_over();
     }
   }
 
@@ -351,10 +385,21 @@ class VulkanCompute final : public Compute {
     return submission;
   }
 
+  /// Hands over what has gathered; the next may be recorded while it runs.
+  void hand_over() {
+    await();
+    under_way_ = close();
+    submit(*gpu_, {under_way_.commands->handle});
+  }
+  void await() {
+    if (!under_way_.commands) return;
+    const Submission done = std::exchange(under_way_, {});
+    wait_for_submitted(*gpu_);
+  }
   void flush() {
-    if (!commands_ || recording_) return;
-    const Submission submission = close();
-    submit_and_wait(*gpu_, {submission.commands->handle});
+    if (recording_) return;
+    if (commands_) hand_over();
+    await();
   }
 
   std::shared_ptr<Gpu> gpu_;
@@ -363,6 +408,7 @@ class VulkanCompute final : public Compute {
   BufferStorage unused_;  ///< bound where an array is absent
   std::unique_ptr<Commands> commands_;
   std::vector<BoundPipeline> bound_;
+  Submission under_way_;  ///< on the device, or nothing
   bool recording_ = false;
   std::vector<Submission> finished_;  ///< of the recording
 };

@@ -1,7 +1,10 @@
 #include "runtime/vulkan/gpu.h"
 
+#include <utility>
+
 #include <statescope/error.h>
 
+#include "runtime/vulkan/binding.h"
 #include "runtime/vulkan/chain.h"
 #include "runtime/vulkan/matrix_units.h"
 #include "runtime/vulkan/pipeline.h"
@@ -13,6 +16,7 @@ Gpu::~Gpu() {
   if (!device) return;
   if (physical.info.can_run) vkDeviceWaitIdle(device);  // null hardware crashes in it
   pipelines.clear();
+  descriptor_pool.reset();
   if (pipeline_cache) {
     save_pipeline_cache(*this);
     vkDestroyPipelineCache(device, pipeline_cache, nullptr);
@@ -108,18 +112,29 @@ void full_barrier(VkCommandBuffer commands) {
                        &barrier, 0, nullptr, 0, nullptr);
 }
 
-void submit_and_wait(Gpu& gpu, const std::vector<VkCommandBuffer>& commands) {
+void submit(Gpu& gpu, const std::vector<VkCommandBuffer>& commands) {
+  wait_for_submitted(gpu);
   std::vector<VkSubmitInfo> submits(commands.size());
   for (std::size_t i = 0; i < commands.size(); ++i) {
     submits[i].sType = VK_STRUCTURE_TYPE_SUBMIT_INFO;
     submits[i].commandBufferCount = 1;
     submits[i].pCommandBuffers = &commands[i];
   }
-  const std::string on = " on " + gpu.physical.info.description;
   check(vkQueueSubmit(gpu.queue, static_cast<std::uint32_t>(submits.size()), submits.data(), gpu.fence),
-        "vkQueueSubmit" + on);
+        "vkQueueSubmit on " + gpu.physical.info.description);
+  gpu.busy = true;
+}
+
+void wait_for_submitted(Gpu& gpu) {
+  if (!std::exchange(gpu.busy, false)) return;
+  const std::string on = " on " + gpu.physical.info.description;
   check(vkWaitForFences(gpu.device, 1, &gpu.fence, VK_TRUE, ~0ull), "vkWaitForFences" + on);
   check(vkResetFences(gpu.device, 1, &gpu.fence), "vkResetFences" + on);
+}
+
+void submit_and_wait(Gpu& gpu, const std::vector<VkCommandBuffer>& commands) {
+  submit(gpu, commands);
+  wait_for_submitted(gpu);
 }
 
 void run_once(Gpu& gpu, const std::function<void(VkCommandBuffer)>& record) {

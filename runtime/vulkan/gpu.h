@@ -11,7 +11,8 @@
 
 namespace statescope::vulkan {
 
-struct Pipeline;  // pipeline.h
+struct Pipeline;        // pipeline.h
+struct DescriptorPool;  // binding.h
 
 /// Not for use by two threads at once.
 struct Gpu {
@@ -20,10 +21,12 @@ struct Gpu {
   VkQueue queue = VK_NULL_HANDLE;
   VkCommandPool command_pool = VK_NULL_HANDLE;
   VkFence fence = VK_NULL_HANDLE;
+  bool busy = false;  ///< what was submitted has not been waited for
   VkPipelineCache pipeline_cache = VK_NULL_HANDLE;
   std::size_t stored_cache_bytes = 0;  ///< size of the pipeline cache as it is on disk
   std::map<std::string, std::unique_ptr<Pipeline>>
-      pipelines;  ///< every one created so far, by module and constants
+      pipelines;                                    ///< every one created so far, by module and constants
+  std::shared_ptr<DescriptorPool> descriptor_pool;  ///< the one that new sets come from; null at first
 
   Gpu() = default;
   Gpu(const Gpu&) = delete;
@@ -48,8 +51,10 @@ struct Commands {
 /// What one command wrote, all later ones see. One kind of barrier for all: nothing here runs side by side.
 void full_barrier(VkCommandBuffer commands);
 
-/// Submits each command buffer on its own (so that no submission is longer than one of them) and waits for
-/// all. Throws Error(kDevice) when the device is lost.
+/// Submits each command buffer on its own, so that no submission is longer than one of them, once what was
+/// submitted before is done. Both throw Error(kDevice) when the device is lost.
+void submit(Gpu& gpu, const std::vector<VkCommandBuffer>& commands);
+void wait_for_submitted(Gpu& gpu);
 void submit_and_wait(Gpu& gpu, const std::vector<VkCommandBuffer>& commands);
 
 /// Records with `record`, submits and waits.

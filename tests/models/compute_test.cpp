@@ -129,7 +129,9 @@ TEST_P(Operation, Products) {
   };
   for (const Case& c : {Case{1, 96, 64, 1, true, false},
                         {3, 130, 72, 1, true, true},
+                        {3, 130, 70, 1, true, false},
                         {70, 200, 136, 1, true, false},
+                        {70, 200, 134, 1, true, true},
                         {64, 64, 16, 1, false, false},
                         {65, 136, 40, 3, false, true},
                         {1, 72, 200, 2, false, false},
