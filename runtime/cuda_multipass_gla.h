@@ -15,11 +15,12 @@ inline constexpr std::uint32_t kGlaGateBytes = kChunk * kGlaChannels * 4 + 64;
 /// q, k and g of a warp.
 inline constexpr std::uint32_t kGlaInputBytes = 2 * kGlaRowsBytes + kGlaGateBytes;
 
-/// Prepare: a warp is a chunk of a subhead, so no sum leaves it. Three blocks of 168 registers a thread.
+/// Prepare: four warps with a share of the channels each. Three blocks of 168 registers a thread.
 inline constexpr int kGlaPrepareThreads = 128;
-/// Inputs with two places for gates, and the scaled q and k on their way out.
-inline constexpr std::uint32_t kGlaPrepareBytes =
-    kGlaPrepareThreads / 32 * (kGlaInputBytes + kGlaGateBytes + 2 * kGlaRowsBytes);
+/// Of a warp: inputs with two places for gates, and the scaled q and k on their way out. In the end its part
+/// of the scores.
+inline constexpr std::uint32_t kGlaPrepareWarpBytes = kGlaInputBytes + kGlaGateBytes + 2 * kGlaRowsBytes;
+inline constexpr std::uint32_t kGlaPrepareBytes = kGlaPrepareThreads / 32 * kGlaPrepareWarpBytes;
 
 /// States: a warp owns 32 channels of K by 64 columns of V, 64 registers a lane, which takes 24 loads of
 /// operands for 64 products; 16 x 128 would take 36.
@@ -58,9 +59,9 @@ inline constexpr int kGlaGradientChannels = kGlaGradientThreads / 32 * kGlaChann
 constexpr std::uint32_t gla_gradient_warp_bytes(int value_dim) {
   return kGlaInputBytes + 2 * static_cast<std::uint32_t>(kGlaChannels * value_dim * 2);
 }
-/// do and v, their product and its diagonal, and what each warp reads alone.
+/// do and v, their product, and what each warp reads alone.
 constexpr std::uint32_t gla_gradients_bytes(int value_dim) {
-  return 2 * rows_bytes(value_dim) + kSquareBytes + kChunk * 4 +
+  return 2 * rows_bytes(value_dim) + kSquareBytes +
          kGlaGradientThreads / 32 * gla_gradient_warp_bytes(value_dim);
 }
 

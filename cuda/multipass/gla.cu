@@ -77,15 +77,13 @@ std::vector<KernelLaunch> launches(const Problem& p, const Geometry&) {
     launch.block = static_cast<unsigned>(threads);
     launch.dynamic_shared_bytes = launch.predicted_shared_bytes = shared_bytes;
     bind_parameters(launch, [p](const Arguments& a) {
-      multipass::GlaParameters parameters{a, {}, parts_of(p)};
+      multipass::GlaParameters parameters{a, {}};
       carve(p, a.scratch, parameters.s);
       return parameters;
     });
     result.push_back(std::move(launch));
   };
-  constexpr int kPrepareWarps = kGlaPrepareThreads / 32;
-  pass("prepare", kernels.prepare, (parts_of(p) + kPrepareWarps - 1) / kPrepareWarps, kGlaPrepareThreads,
-       kGlaPrepareBytes);
+  pass("prepare", kernels.prepare, parts_of(p), kGlaPrepareThreads, kGlaPrepareBytes);
   pass("states", kernels.states, backward ? 2 * chains : chains, gla_state_threads(k, v),
        gla_states_bytes(k, v));
   if (backward)

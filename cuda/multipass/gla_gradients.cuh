@@ -11,10 +11,10 @@
 
 namespace statescope::cuda::multipass {
 
-/// M below the diagonal as rows [i][j] in 16 bits, the 16 x 16 blocks above it left as they are; and M_ii.
+/// M as rows [i][j] in 16 bits, the 16 x 16 blocks above the diagonal left as they are.
 template <class T, int kValue>
-__device__ __forceinline__ void gla_square(uint32_t square, float* diagonal, uint32_t outputs,
-                                           uint32_t values, float scale, const Lane& at) {
+__device__ __forceinline__ void gla_square(uint32_t square, uint32_t outputs, uint32_t values, float scale,
+                                           const Lane& at) {
   for (int n = threadIdx.x / 32; n < 10; n += kGlaGradientThreads / 32) {
     const int row = n < 1 ? 0 : n < 3 ? 1 : n < 6 ? 2 : 3, column = n - row * (row + 1) / 2;
     float x[2][4] = {};
@@ -31,10 +31,8 @@ __device__ __forceinline__ void gla_square(uint32_t square, float* diagonal, uin
       for (int half = 0; half < 2; ++half) {
         const int i = 16 * row + 8 * half + at.r, j = 16 * column + 8 * side + at.c;
         const float left = scale * x[side][2 * half], right = scale * x[side][2 * half + 1];
-        if (i == j) diagonal[i] = left;
-        if (i == j + 1) diagonal[i] = right;
         ptx::store_shared(place(square, at.element, 16 * row + 8 * half, 16 * column + 8 * side),
-                          ptx::pack<T>(i > j ? left : 0.f, i > j + 1 ? right : 0.f));
+                          ptx::pack<T>(i >= j ? left : 0.f, i >= j + 1 ? right : 0.f));
       }
   }
 }
@@ -54,8 +52,7 @@ __global__ void __launch_bounds__(kGlaGradientThreads, kValue > 128 ? 1 : 2)
   const int channel = tile * kGlaGradientChannels + warp * kGlaChannels;
   const uint32_t base = ptx::shared_address(shared);
   const uint32_t outputs = base, values = outputs + rows_bytes(kValue), square = values + rows_bytes(kValue),
-                 own = square + kSquareBytes + kChunk * 4 + warp * gla_gradient_warp_bytes(kValue);
-  float* const diagonal = reinterpret_cast<float*>(shared + 2 * rows_bytes(kValue) + kSquareBytes);
+                 own = square + kSquareBytes + warp * gla_gradient_warp_bytes(kValue);
   const GlaInput input(own);
   const uint32_t states = own + kGlaInputBytes;
   const int group = a.heads / a.qk_heads;
@@ -80,7 +77,7 @@ __global__ void __launch_bounds__(kGlaGradientThreads, kValue > 128 ? 1 : 2)
     ptx::copies_commit();
     ptx::copies_wait<0>();
     __syncthreads();
-    gla_square<T, kValue>(square, diagonal, outputs, values, a.scale, Lane(lane));
+    gla_square<T, kValue>(square, outputs, values, a.scale, Lane(lane));
     __syncthreads();
 
 #pragma unroll 1
@@ -89,17 +86,14 @@ __global__ void __launch_bounds__(kGlaGradientThreads, kValue > 128 ? 1 : 2)
       __syncwarp();
       GlaSpans<T> spans(lane, square);
       const Lane at(lane);
-      float through[2] = {};  // rowsum(S o D), this lane's part
+      float inner[2][4] = {};  // S D^T, of which the diagonal is wanted
 #pragma unroll 2
       for (int v = 0; v < kValue; v += 16) {
         const uint4 s4 = ptx::load_shared_uint4(states + (v * 2 + lane) * 16),
                     d4 = ptx::load_shared_uint4(states + kPart + (v * 2 + lane) * 16);
         const uint32_t s[4] = {s4.x, s4.y, s4.z, s4.w}, d[4] = {d4.x, d4.y, d4.z, d4.w};
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const float2 x = ptx::unpack<T>(s[i]), y = ptx::unpack<T>(d[i]);
-          through[i % 2] += x.x * y.x + x.y * y.y;
-        }
+        ptx::mma<T>(inner[0], s, d[0], d[2]);
+        ptx::mma<T>(inner[1], s, d[1], d[3]);
 #pragma unroll
         for (int n = 0; n < kChunk; n += 16) {
           uint32_t y[4];
@@ -121,14 +115,13 @@ __global__ void __launch_bounds__(kGlaGradientThreads, kValue > 128 ? 1 : 2)
       const float2 end = spans.gamma_of(7, 1, 3);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float sum = through[half];
-        sum += __shfl_xor_sync(~0u, sum, 1), sum += __shfl_xor_sync(~0u, sum, 2);
+        const float* const row = inner[half] + 2 * half;  // channel 2 r + half by columns 2 c, 2 c + 1
+        float sum = __shfl_sync(~0u, spans.r % 2 ? row[1] : row[0], (lane & ~3) + spans.r / 2);
         sum *= ptx::exp2_fast(half ? end.y : end.x);
 #pragma unroll
         for (int n = 0; n < 8; ++n) spans.dg[n][2 * half] = spans.dg[n][2 * half + 1] = sum;
       }
       spans.decay_ends(a.scale);
-      spans.add_diagonal(diagonal);
       spans.add_far();
       spans.add_middle();
       spans.add_near();

@@ -27,7 +27,6 @@ struct GlaScratch {
 struct GlaParameters {
   Arguments a;
   GlaScratch s;
-  std::int64_t parts;  ///< chunks x H x E
 };
 
 }  // namespace statescope::cuda::multipass

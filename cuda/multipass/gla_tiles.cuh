@@ -65,6 +65,14 @@ struct GlaInput {
   }
 };
 
+/// Two products of pairs, rounded to T.
+template <class T>
+__device__ __forceinline__ uint32_t times_pairs(uint32_t a, uint32_t b) {
+  using Pair = std::conditional_t<std::is_same_v<T, __half>, __half2, __nv_bfloat162>;
+  const Pair x = __hmul2(reinterpret_cast<const Pair&>(a), reinterpret_cast<const Pair&>(b));
+  return reinterpret_cast<const uint32_t&>(x);
+}
+
 /// The decay between two tokens whichever comes first: cumulated gates fall.
 __device__ __forceinline__ float decay_between(float gamma, float other) {
   return ptx::exp2_fast(-fabsf(gamma - other));
