@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(kGlaGradientThreads, kValue > 128 ? 1 : 2)
       GlaSpans<T> spans(lane, square);
       const Lane at(lane);
       float inner[2][4] = {};  // S D^T, of which the diagonal is wanted
-#pragma unroll 2
+#pragma unroll
       for (int v = 0; v < kValue; v += 16) {
         const uint4 s4 = ptx::load_shared_uint4(states + (v * 2 + lane) * 16),
                     d4 = ptx::load_shared_uint4(states + kPart + (v * 2 + lane) * 16);
@@ -126,33 +126,48 @@ __global__ void __launch_bounds__(kGlaGradientThreads, kValue > 128 ? 1 : 2)
       spans.add_middle();
       spans.add_near();
 
-      const bool first_head = h == qk_head * group, last_head = h + 1 == (qk_head + 1) * group;
-      const int64_t to = key_row(a, chunk.first, qk_head, e) * kKey + channel + 2 * spans.r,
-                    to_gate = ((chunk.first * a.heads + h) * a.expansion + e) * kKey + channel + 2 * spans.r;
-      const int stride = a.qk_heads * a.expansion * kKey, gate_stride = a.heads * a.expansion * kKey;
+      // Token by token, two channels: row(place, x, y) of dq and dk. The places are stepped along, and hidden
+      // from the compiler, which would compute each anew.
+      const auto leave = [&](auto&& row) {
+        const int64_t stride = int64_t{a.qk_heads} * a.expansion * kKey,
+                      gate_stride = int64_t{a.heads} * a.expansion * kKey;
+        int64_t to =
+            key_row(a, chunk.first, qk_head, e) * kKey + channel + 2 * spans.r + 2 * spans.c * stride;
+        float* to_gate = a.dg + ((chunk.first * a.heads + h) * a.expansion + e) * kKey + channel +
+                         2 * spans.r + 2 * spans.c * gate_stride;
 #pragma unroll
-      for (int n = 0; n < 8; ++n)
+        for (int n = 0; n < 8; ++n)
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const int token = 8 * n + 2 * spans.c + i;
-          if (token >= chunk.count) continue;
-          const int64_t at_token = to + int64_t{token} * stride;
-          *reinterpret_cast<float2*>(a.dg + to_gate + int64_t{token} * gate_stride) = {spans.dg[n][i],
-                                                                                       spans.dg[n][2 + i]};
-          const auto leave = [&](const float(&x)[8][4], void* out, float* so_far) {
-            float2 y = {x[n][i], x[n][2 + i]};
-            if (!first_head) {
-              const float2 sum = *reinterpret_cast<const float2*>(so_far + at_token);
-              y.x += sum.x, y.y += sum.y;
+          for (int i = 0; i < 2; ++i) {
+            asm volatile("" : "+l"(to), "+l"(to_gate));
+            if (8 * n + 2 * spans.c + i < chunk.count) {
+              ptx::store_global(to_gate, spans.dg[n][i], spans.dg[n][2 + i]);
+              row(to, float2{spans.dq[n][i], spans.dq[n][2 + i]}, float2{spans.dk[n][i], spans.dk[n][2 + i]});
             }
-            if (last_head)
-              *reinterpret_cast<uint32_t*>(static_cast<uint16_t*>(out) + at_token) = ptx::pack<T>(y.x, y.y);
-            else
-              *reinterpret_cast<float2*>(so_far + at_token) = y;
-          };
-          leave(spans.dq, a.dq, p.s.dq);
-          leave(spans.dk, a.dk, p.s.dk);
-        }
+            to += (i ? 7 : 1) * stride, to_gate += (i ? 7 : 1) * gate_stride;
+          }
+      };
+      const auto store = [](void* out, int64_t at_row, const float2& x) {
+        *reinterpret_cast<uint32_t*>(static_cast<uint16_t*>(out) + at_row) = ptx::pack<T>(x.x, x.y);
+      };
+      if (group == 1) {
+        leave([&](int64_t at_row, const float2& x, const float2& y) {
+          store(a.dq, at_row, x), store(a.dk, at_row, y);
+        });
+      } else {  // the sums over heads so far wait in device memory
+        const bool first = h == qk_head * group, last = h + 1 == (qk_head + 1) * group;
+        const auto add = [&](void* out, float* so_far, int64_t at_row, float2 x) {
+          float2& sum = *reinterpret_cast<float2*>(so_far + at_row);
+          if (!first) x.x += sum.x, x.y += sum.y;
+          if (last)
+            store(out, at_row, x);
+          else
+            sum = x;
+        };
+        leave([&](int64_t at_row, const float2& x, const float2& y) {
+          add(a.dq, p.s.dq, at_row, x), add(a.dk, p.s.dk, at_row, y);
+        });
+      }
     }
   }
 }

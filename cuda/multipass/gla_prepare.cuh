@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(kGlaPrepareThreads, 3)
 
     // gamma of row `row` of tile n
     const auto gamma_of = [&](int n, int row) {
-      return ptx::load_shared_float4(input.g + gate_at(8 * n + row, 4 * c));
+      return ptx::load_shared_float4(input.g + gate_at(n, row, 4 * c));
     };
     // The decays of the four channels between token r of tile n and the pivot
     const auto decay = [&](int n, const float4& pivot) {

@@ -55,7 +55,7 @@ struct GlaSpans {
       turn(k[n], input.k + token * 32 + 4 * r);
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        const uint2 g = ptx::load_shared_uint2(input.g + gate_at(token + i, 2 * r));
+        const uint2 g = ptx::load_shared_uint2(input.g + gate_at(n, 2 * c + i, 2 * r));
         gamma[n][i] = __uint_as_float(g.x), gamma[n][2 + i] = __uint_as_float(g.y);
       }
     }
@@ -275,11 +275,11 @@ struct GlaSpans {
         decay_block(x, b, gamma_of(2 * b, 1, last), gamma_of(2 * b + 1, 1, last), factor);
         ptx::mma<T>(y[0], x, m[b][0] & mask, 0);
         ptx::mma<T>(y[1], x, 0, m[b][3] & mask);
-        if (second) {
-          add_block<true>(b, factor, y[0], y[1]);
-        } else {
-          add_block<false>(b, factor, y[0], y[1]);
-        }
+#pragma unroll
+        for (int t = 0; t < 2; ++t)
+#pragma unroll
+          for (int i = 0; i < 4; ++i)
+            ptx::add_to_either(dq[2 * b + t][i], dk[2 * b + t][i], factor[t][i], y[t][i], second);
         contribute(f, x, y[0], y[1]);
         sum(2 * b, f, inside, 0), sum(2 * b + 1, f, 0, inside);
       }
@@ -287,21 +287,24 @@ struct GlaSpans {
     const uint32_t mask = c == r / 2 ? ~itself : 0;
 #pragma unroll
     for (int b = 0; b < 4; ++b) {  // of two: the second token's decay is all there is
-      float factor[2][4], y[2][4] = {};
+      float factor[2][2], y[2][4] = {};
       Operand x, f;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const int n = 2 * b + i / 2;
-        x[i] = __byte_perm(k[n][i % 2], q[n][i % 2], 0x7610);
+        const int n = 2 * b + i / 2, y0 = i % 2 * 2;
+        factor[i / 2][i % 2] = decay_between(gamma[n][y0 + 1], gamma[n][y0]);
+        x[i] = times_pairs<T>(ptx::pack<T>(1.f, factor[i / 2][i % 2]),
+                              __byte_perm(k[n][i % 2], q[n][i % 2], 0x7610));
       }
-      decay_block(x, b, {gamma[2 * b][0], gamma[2 * b][2]}, {gamma[2 * b + 1][0], gamma[2 * b + 1][2]},
-                  factor);
       ptx::mma<T>(y[0], x, m[b][0] & mask, 0);
       ptx::mma<T>(y[1], x, 0, m[b][3] & mask);
 #pragma unroll
       for (int t = 0; t < 2; ++t)
 #pragma unroll
-        for (int i = 0; i < 4; ++i) (i % 2 ? dq : dk)[2 * b + t][i] += factor[t][i] * y[t][i];
+        for (int i = 0; i < 2; ++i) {
+          dk[2 * b + t][2 * i] += y[t][2 * i];
+          dq[2 * b + t][2 * i + 1] += factor[t][i] * y[t][2 * i + 1];
+        }
       contribute(f, x, y[0], y[1]);
       sum(2 * b, f, inside1, 0), sum(2 * b + 1, f, 0, inside1);
     }

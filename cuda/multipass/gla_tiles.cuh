@@ -13,10 +13,11 @@ __device__ __forceinline__ int64_t gla_fragment(int64_t index, int channels, int
   return ((index * (kKey / 16) + channels / 16) * (kValue / 16) + columns / 16) * 256;
 }
 
-/// Byte offset of a gate in a warp's tile: rows of 16 floats whose 16-byte pieces are permuted, so that lanes
-/// that read every other token meet in no more than two.
-__device__ __forceinline__ uint32_t gate_at(int token, int channel) {
-  return token * 64 + token / 32 * 64 + ((channel / 4 ^ token / 2 % 4) << 4) + channel % 4 * 4;
+/// Byte offset of the gate of a token, row of eight in a tile, in a warp's tiles: rows of 16 floats whose
+/// 16-byte pieces are permuted, so that lanes that read every other token meet in no more than two. (Tile and
+/// row apart: the tile is known to the compiler.)
+__device__ __forceinline__ uint32_t gate_at(int tile, int row, int channel) {
+  return tile * 512 + tile / 4 * 64 + row * 64 + ((channel / 4 ^ row / 2) << 4) + channel % 4 * 4;
 }
 
 /// A warp's tile: q and k as rows of 16 values, and g.
@@ -46,22 +47,25 @@ struct GlaInput {
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       const int token = lane / 4 + 8 * i;
-      ptx::copy_or_zero(g + gate_at(token, lane % 4 * 4), gates + token * gate_stride, token < chunk.count);
+      ptx::copy_or_zero(g + gate_at(i, lane / 4, lane % 4 * 4), gates + token * gate_stride,
+                        token < chunk.count);
     }
     ptx::copies_commit();
   }
   /// Gates become cumulated gates in units of ln 2: a lane has a channel and 32 tokens.
   __device__ __forceinline__ void cumulate(int lane) const {
-    const int channel = lane % 16, first = lane / 16 * 32;
+    const int channel = lane % 16;
+    const uint32_t half = g + lane / 16 * gate_at(4, 0, 0);
     float x[32], sum = 0;
 #pragma unroll
-    for (int i = 0; i < 32; ++i) x[i] = __uint_as_float(ptx::load_shared(g + gate_at(first + i, channel)));
+    for (int i = 0; i < 32; ++i)
+      x[i] = __uint_as_float(ptx::load_shared(half + gate_at(i / 8, i % 8, channel)));
 #pragma unroll
     for (int i = 0; i < 32; ++i) x[i] = sum = fmaf(kLog2E, x[i], sum);
     const float other = __shfl_xor_sync(~0u, sum, 16), before = lane < 16 ? 0.f : other;
 #pragma unroll
     for (int i = 0; i < 32; ++i)
-      ptx::store_shared(g + gate_at(first + i, channel), __float_as_uint(x[i] + before));
+      ptx::store_shared(half + gate_at(i / 8, i % 8, channel), __float_as_uint(x[i] + before));
   }
 };
 
