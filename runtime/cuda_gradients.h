@@ -23,7 +23,8 @@ struct HopperGradientMap {
   std::uint32_t m, n;          ///< squares, 8 KB each
   std::uint32_t tasks, terms;  ///< kTaskStages, kTermStages
   std::uint32_t full, empty;   ///< barriers of the slots, 8 bytes each
-  std::uint32_t task_full, task_empty, terms_full, terms_empty, squares_full, squares_empty, results_full;
+  std::uint32_t task_full, task_empty, terms_full, terms_empty, squares_full, squares_empty, tiles_read,
+      results_full;
   std::uint32_t bytes;
 };
 inline constexpr std::uint32_t kTaskBytes = kGateBytes + 32;
@@ -44,7 +45,7 @@ constexpr HopperGradientMap hopper_gradient_map(int key_dim, int value_dim, bool
   x.terms_full = x.task_empty + 8 * kTaskStages;
   x.terms_empty = x.terms_full + 8 * kTermStages;
   x.squares_full = x.terms_empty + 8 * kTermStages, x.squares_empty = x.squares_full + 8;
-  x.results_full = x.squares_empty + 8;
+  x.tiles_read = x.squares_empty + 8, x.results_full = x.tiles_read + 8;
   x.bytes = x.results_full + 8;
   return x;
 }

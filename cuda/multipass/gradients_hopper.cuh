@@ -173,6 +173,7 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
           ptx::barrier_init(base + kMap.terms_empty + 8 * i, ptx::kWarpArrivals);
     ptx::barrier_init(base + kMap.squares_full, kScoreWarps * ptx::kWarpArrivals);
     ptx::barrier_init(base + kMap.squares_empty, kSlabWarps * ptx::kWarpArrivals);
+    ptx::barrier_init(base + kMap.tiles_read, kScoreWarps * ptx::kWarpArrivals);
     ptx::barrier_init(base + kMap.results_full, kSlabWarps * ptx::kWarpArrivals);
     ptx::barrier_init_fence();
   }

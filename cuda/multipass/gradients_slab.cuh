@@ -49,31 +49,39 @@ __device__ __forceinline__ float inner_product(uint32_t state, uint32_t gradient
   return sum;
 }
 
-/// Adds what the heads before left, and leaves the sum in float32 for the next head, or in 16 bits in the
-/// tile for `store_slab`. to: this thread's first row and column in an array like q.
+/// Leaves 16 rows in 16 bits in the tile. at: of this lane for stmatrix.
 template <class T, int kColumns>
-__device__ __forceinline__ void hand_over(float (&x)[kColumns / 2], float* to, int64_t row_stride, int count,
-                                          int row, const Task& task, uint32_t tile, int column,
-                                          const Lane& at) {
+__device__ __forceinline__ void leave_rows(const float (&x)[kColumns / 2], uint32_t tile, int row, int column,
+                                           const Lane& at) {
+#pragma unroll
+  for (int block = 0; block < kColumns / 16; ++block) {
+    uint32_t words[4];
+#pragma unroll
+    for (int m = 0; m < 4; ++m) {
+      const int i = 8 * block + 4 * (m / 2) + 2 * (m % 2);
+      words[m] = ptx::pack<T>(x[i], x[i + 1]);
+    }
+    ptx::store_matrix_x4(place(tile, at.straight, row, column + 16 * block), words);
+  }
+}
+/// Of heads that share keys: adds what the heads before left, and leaves the sum in float32 for the next.
+/// sums: this thread's first row and column in an array like q.
+template <int kColumns>
+__device__ __forceinline__ void add_heads(float (&x)[kColumns / 2], float* sums, int64_t row_stride, int row,
+                                          const Task& task) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float* const line = to + 8 * half * row_stride;
-    const bool exists = row + 8 * half < count;
+    if (row + 8 * half >= task.count) continue;
 #pragma unroll
     for (int n = 0; n < kColumns / 8; ++n) {
-      float2 y = {x[4 * n + 2 * half], x[4 * n + 2 * half + 1]};
-      if (!task.first_head && exists) {
-        const float2 sum = *reinterpret_cast<const float2*>(line + 8 * n);
-        y.x += sum.x, y.y += sum.y;
-      }
-      if (task.last_head)
-        ptx::store_shared(place(tile, at.element, row - at.r + 8 * half, column + 8 * n),
-                          ptx::pack<T>(y.x, y.y));
-      else if (exists)
-        *reinterpret_cast<float2*>(line + 8 * n) = y;
+      float2* const sum = reinterpret_cast<float2*>(sums + 8 * half * row_stride + 8 * n);
+      float* const y = x + 4 * n + 2 * half;
+      if (!task.first_head) y[0] += sum->x, y[1] += sum->y;
+      if (!task.last_head) *sum = {y[0], y[1]};
     }
   }
 }
+
 template <class T, int kKey, int kValue, bool kDelta>
 __device__ __forceinline__ void make_slabs(const Parameters& p, uint8_t* shared, uint32_t base) {
   using Tiles = Ring<kKey, kValue, kDelta>;
@@ -167,14 +175,21 @@ __device__ __forceinline__ void make_slabs(const Parameters& p, uint8_t* shared,
 
     ptx::wgmma_wait<0>();
     ptx::pin(q), ptx::pin(k);
+    // The products of all warps are done with the panels, and those for the pairs too. Only then may the next
+    // squares come: they would be followed by the next phase of tiles_read.
+    ptx::barrier_wait(base + kMap.tiles_read, ring.it & 1);
     ptx::warp_arrive(base + kMap.squares_empty);
-    ptx::named_barrier(1 + group, 128);  // every warp's products are done with the panels
-    const Task task = ring.task();
-    const int64_t row_stride = int64_t{a.qk_heads} * a.expansion * kKey,
-                  to = key_row(a, task.first, task.qk_head, task.subhead) * kKey + 64 * panel + column,
-                  own = to + row * row_stride + at.c;
-    hand_over<T, kColumns>(q, p.s.dq + own, row_stride, task.count, row, task, queries, column, at);
-    hand_over<T, kColumns>(k, p.s.dk + own, row_stride, task.count, row, task, keys, column, at);
+    ptx::named_barrier(1 + group, 128);
+    if (a.qk_heads < a.heads) {
+      const Task& task = ring.task();
+      const int64_t row_stride = int64_t{a.qk_heads} * a.expansion * kKey,
+                    own = key_row(a, task.first, task.qk_head, task.subhead) * kKey + 64 * panel + column +
+                          row * row_stride + at.c;
+      add_heads<kColumns>(q, p.s.dq + own, row_stride, row, task);
+      add_heads<kColumns>(k, p.s.dk + own, row_stride, row, task);
+    }
+    leave_rows<T, kColumns>(q, queries, 16 * warp, column, at);
+    leave_rows<T, kColumns>(k, keys, 16 * warp, column, at);
     ptx::fence_async_proxy();
     ptx::warp_arrive(base + kMap.results_full);
     ring.release_task();

@@ -104,21 +104,32 @@ __device__ __forceinline__ void make_squares(const Parameters& p, uint8_t* share
         if (kDelta) y[4 * n + i] = later > earlier ? decay * y[4 * n + i] : 0.f;
       }
     }
-    float z[32];
-    ring.wait(Tiles::kKeys), ring.wait(Tiles::kQueries);
-    ptx::wgmma_fence();
-    rows_by_rows<T, kKey>(z, ring.address(Tiles::kKeys), ring.address(Tiles::kQueries));
-    // M^T, while the product runs
-    const uint32_t m = base + kMap.m, own = m + at.element + warp * 2048;
+    // The slabs want the squares, and nobody waits for the pairs.
+    const uint32_t element = base + at.element;
     ptx::barrier_wait(base + kMap.squares_empty, (ring.it & 1) ^ 1);
 #pragma unroll
     for (int n = 0; n < 8; ++n) {
       if (n / 2 < warp) continue;
 #pragma unroll
-      for (int half = 0; half < 2; ++half)
-        ptx::store_shared((own ^ n << 4) + half * 1024, ptx::pack<T>(beta[half] * x[4 * n + 2 * half],
-                                                                     beta[half] * x[4 * n + 2 * half + 1]));
+      for (int half = 0; half < 2; ++half) {
+        const int tile = 2 * warp + half, i = 4 * n + 2 * half;
+        ptx::store_shared((element + kMap.m ^ n << 4) + tile * 1024,
+                          ptx::pack<T>(beta[half] * x[i], beta[half] * x[i + 1]));
+        // N + N^T: 8 x 8 tiles right of the diagonal as they are, and turned; on it one or the other is +0
+        if (!kDelta || n < tile) continue;
+        const uint32_t word = ptx::pack<T>(0.f - beta[half] * y[i], 0.f - beta[half] * y[i + 1]),
+                       turned = ptx::transpose_8x8(word);
+        ptx::store_shared((element + kMap.n ^ n << 4) + tile * 1024, n == tile ? word | turned : word);
+        if (n > tile) ptx::store_shared((element + kMap.n ^ tile << 4) + n * 1024, turned);
+      }
     }
+    ptx::fence_async_proxy();
+    ptx::warp_arrive(base + kMap.squares_full);
+
+    float z[32];
+    ring.wait(Tiles::kKeys), ring.wait(Tiles::kQueries);
+    ptx::wgmma_fence();
+    rows_by_rows<T, kKey>(z, ring.address(Tiles::kKeys), ring.address(Tiles::kQueries));
     ptx::wgmma_wait<0>();
     ptx::pin(z);
 #pragma unroll
@@ -126,32 +137,12 @@ __device__ __forceinline__ void make_squares(const Parameters& p, uint8_t* share
     if constexpr (kDelta) {
       ptx::wgmma_fence();
       rows_by_rows<T, kKey>(x, ring.address(Tiles::kKeys), ring.address(Tiles::kKeys));
-      // N + N^T: 8 x 8 tiles right of the diagonal as they are, and turned; on it the two halves beside each
-      // other
-      const uint32_t n_at = base + kMap.n + at.element;
-#pragma unroll
-      for (int n = 0; n < 8; ++n) {
-        if (n / 2 < warp) continue;
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const int tile = 2 * warp + half;
-          if (n < tile) continue;
-          const uint32_t word = ptx::pack<T>(0.f - beta[half] * y[4 * n + 2 * half],
-                                             0.f - beta[half] * y[4 * n + 2 * half + 1]);
-          const uint32_t turned = ptx::transpose_8x8(word);
-          ptx::store_shared((n_at ^ n << 4) + tile * 1024, n == tile ? word | turned : word);
-          if (n > tile) ptx::store_shared((n_at ^ tile << 4) + n * 1024, turned);
-        }
-      }
-    }
-    ptx::fence_async_proxy();
-    ptx::warp_arrive(base + kMap.squares_full);
-    if constexpr (kDelta) {
       ptx::wgmma_wait<0>();
       ptx::pin(x);
 #pragma unroll
       for (int i = 0; i < 32; ++i) z[i] -= x[i] * y[i];
     }
+    ptx::warp_arrive(base + kMap.tiles_read);
     ring.release(Tiles::kKeys, kMap.tiles);
     ring.wait_for_terms_place();
     if (kDelta || p.a.g) {
