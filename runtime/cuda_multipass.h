@@ -78,32 +78,44 @@ constexpr int serial_tile(std::int64_t chains, int value_dim, std::uint32_t mult
   return value_dim < 128 || chains * (value_dim / 128) < static_cast<std::int64_t>(multiprocessors) ? 64
                                                                                                     : 128;
 }
-/// Shared memory of a block in bytes: stages of tiles [K, Q, V or do, P, A], the 16-bit state and r or dr on
-/// their way out, factors of the tokens and barriers of each stage.
+/// Shared memory of a block in bytes: stages of tiles [K, Q, V or do, P, A], the 16-bit state and r, dr or o
+/// on their way out, factors of the tokens and barriers of each stage.
 struct SerialMap {
   int stages = 0;
   std::uint32_t value = 0, score = 0, inverse = 0, stage = 0;  ///< offsets in a stage, and its size
   std::uint32_t state = 0, result = 0, factors = 0, barriers = 0, bytes = 0;
 };
 inline constexpr std::uint32_t kFactorBytes = 3 * kChunk * 4;
-constexpr SerialMap serial_map(int key_dim, int tile, bool delta, bool gradients) {
+/// `queries`: Q and P come too. `state`, `result`: what leaves.
+constexpr SerialMap serial_map(int key_dim, int tile, bool delta, bool queries, bool state, bool result) {
   constexpr int kMostStages = 3;  // one at work, two on their way
   SerialMap map;
-  map.value = (gradients ? 2 : 1) * rows_bytes(key_dim);
+  map.value = (queries ? 2 : 1) * rows_bytes(key_dim);
   map.score = map.value + rows_bytes(tile);
-  map.inverse = map.score + (gradients ? kSquareBytes : 0);
+  map.inverse = map.score + (queries ? kSquareBytes : 0);
   map.stage = map.inverse + (delta ? kSquareBytes : 0);
-  const std::uint32_t state = static_cast<std::uint32_t>(tile * key_dim * 2),
-                      result = delta || gradients ? rows_bytes(tile) : 0;
+  const std::uint32_t leaving =
+      (state ? static_cast<std::uint32_t>(tile * key_dim * 2) : 0) + (result ? rows_bytes(tile) : 0);
   while (map.stages < kMostStages &&
-         (map.stages + 1) * (map.stage + kFactorBytes + 16) + state + result <= kHopperSharedBytes)
+         (map.stages + 1) * (map.stage + kFactorBytes + 16) + leaving <= kHopperSharedBytes)
     ++map.stages;
-  map.state = static_cast<std::uint32_t>(map.stages) * map.stage;
-  map.result = map.state + state;
-  map.factors = map.result + result;
-  map.barriers = map.factors + static_cast<std::uint32_t>(map.stages) * kFactorBytes;
-  map.bytes = map.barriers + static_cast<std::uint32_t>(map.stages) * 16;
+  const std::uint32_t stages = static_cast<std::uint32_t>(map.stages);
+  map.state = stages * map.stage;
+  map.factors = map.state + leaving;
+  map.result = map.factors - rows_bytes(tile);
+  map.barriers = map.factors + stages * kFactorBytes;
+  map.bytes = map.barriers + stages * 16;
   return map;
+}
+constexpr SerialMap states_map(int key_dim, int tile, bool delta) {
+  return serial_map(key_dim, tile, delta, false, true, delta);
+}
+constexpr SerialMap state_gradients_map(int key_dim, int tile, bool delta) {
+  return serial_map(key_dim, tile, delta, true, true, true);
+}
+/// States and outputs in one pass, for one subhead a head and few chains: 64 columns of V a block.
+constexpr SerialMap single_map(int key_dim, bool delta) {
+  return serial_map(key_dim, 64, delta, true, false, true);
 }
 
 /// Outputs: eight warps, each 16 tokens by half of the columns; three stages, so that two are on their way.

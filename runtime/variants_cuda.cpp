@@ -61,6 +61,18 @@ std::string hopper_multipass_needs(const Problem& p, const DeviceLimits& limits)
   return missing.empty() ? needs_capability_90(p, limits) : missing;
 }
 
+std::string single_needs(const Problem& p, const DeviceLimits& limits) {
+  std::string missing = hopper_multipass_needs(p, limits);
+  if (!missing.empty()) return missing;
+  if (p.expansion != 1) return "takes one subhead a head, found " + std::to_string(p.expansion);
+  const std::int64_t blocks = p.sequences * p.heads * (p.value_dim / 64);
+  if (blocks > limits.multiprocessors) {
+    return "takes as many tiles of 64 columns of V as there are multiprocessors, " +
+           std::to_string(limits.multiprocessors) + ", found " + std::to_string(blocks);
+  }
+  return {};
+}
+
 std::uint32_t u32(std::int64_t x) {
   return static_cast<std::uint32_t>(x);
 }
@@ -135,8 +147,8 @@ Geometry hopper_multipass_geometry(const Problem& p, const DeviceLimits& limits)
        !backward                    ? outputs_bytes(v)
        : has_hopper_gradients(k, v) ? hopper_gradient_map(k, v, delta).bytes
                                     : gradients_bytes(v, delta),
-       serial_map(k, tile, delta, false).bytes,
-       backward ? serial_map(k, std::min(tile, widest_serial_tile(k, v, true)), delta, true).bytes : 0});
+       states_map(k, tile, delta).bytes,
+       backward ? state_gradients_map(k, std::min(tile, widest_serial_tile(k, v, true)), delta).bytes : 0});
   return g;
 }
 
@@ -144,16 +156,24 @@ Geometry hopper_multipass_geometry(const Problem& p, const DeviceLimits& limits)
 Geometry gla_multipass_geometry(const Problem& p, const DeviceLimits&) {
   using namespace cuda_multipass;
   const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim);
-  constexpr int kWarps = kGlaPrepareThreads / cuda_tiles::kWarp;
   Geometry g;
   g.subgroup_size = cuda_tiles::kWarp;
   g.workgroup_size = kGlaPrepareThreads;
   g.chunk = kChunk;
   g.value_tile = u32(value_tile(v));
   g.subheads = u32(p.expansion);
-  g.workgroups[0] = u32((chunks_of(p) * p.heads * p.expansion + kWarps - 1) / kWarps);
+  g.workgroups[0] = u32(chunks_of(p) * p.heads * p.expansion);
   g.tile_bytes = std::max({kGlaPrepareBytes, gla_states_bytes(k, v), gla_outputs_bytes(k, v),
                            p.pass == Pass::kForward ? 0 : gla_gradients_bytes(v)});
+  return g;
+}
+
+Geometry single_geometry(const Problem& p, const DeviceLimits& limits) {
+  using namespace cuda_multipass;
+  const int k = static_cast<int>(p.key_dim);
+  Geometry g = multipass_geometry(p, limits);
+  g.value_tile = 64;
+  g.tile_bytes = std::max(prepare_bytes(k), single_map(k, p.rule == Rule::kGatedDelta).bytes);
   return g;
 }
 
@@ -196,6 +216,19 @@ constexpr Variant kVariants[] = {
      step_geometry,
      "rows of 32 columns are 128-byte lines; a block walks the subheads and loads the next state while one "
      "is at work"},
+    {"cuda.multipass.single_forward",
+     Api::kCuda,
+     Series::kProduction,
+     Form::kChunked,
+     bits(Rule::kLinear, Rule::kSsd, Rule::kGatedDelta),
+     bits(Pass::kForward),
+     bits(DType::kBf16, DType::kF16),
+     {64, 128},
+     {64, 256},
+     single_needs,
+     single_geometry,
+     "64 columns of V a block, so that few chains reach twice the multiprocessors; the chain and o are a "
+     "warpgroup each"},
     {"cuda.chunked.forward",
      Api::kCuda,
      Series::kProduction,

@@ -12,17 +12,18 @@ struct SerialParameters {
   CUtensorMap key, query;  ///< [B][T][Hq E][K], a chunk of a subhead
   CUtensorMap value;       ///< [B][T][H][V] v, or do in the gradients' pass: a chunk and the block's columns
   CUtensorMap score, inverse;  ///< of Scratch
-  CUtensorMap state, result;   ///< Scratch::states and errors, or gradients and dv: 64 columns of V
+  /// Scratch::states and errors, or gradients and dv: 64 columns of V. Of `single` the result is o.
+  CUtensorMap state, result;
   Parameters p;
   cuda_multipass::SerialMap map;
   int tile;  ///< columns of V a block
 };
 
 struct SerialKernels {
-  const void *states, *state_gradients;
+  const void *states, *state_gradients, *single;
 };
 
-/// K 64, 128 or 256; V any multiple of 64.
+/// K 64, 128 or 256 (single: null); V any multiple of 64.
 SerialKernels serial_kernels_bf16(bool delta, int key_dim);
 SerialKernels serial_kernels_f16(bool delta, int key_dim);
 

@@ -1,15 +1,22 @@
 #pragma once
 // The serial passes of one type, by rule and K.
+#include "cuda/multipass/single_hopper.cuh"
 #include "cuda/multipass/state_gradients_hopper.cuh"
 #include "cuda/multipass/states_hopper.cuh"
 
 namespace statescope::cuda::multipass {
 
+template <class T, int kKey, bool kDelta>
+SerialKernels serial_kernels() {
+  const auto pointer = [](void (*kernel)(SerialParameters)) { return reinterpret_cast<const void*>(kernel); };
+  SerialKernels kernels{pointer(hopper_states<T, kKey, kDelta>),
+                        pointer(hopper_state_gradients<T, kKey, kDelta>), nullptr};
+  if constexpr (kKey <= 128) kernels.single = pointer(hopper_single<T, kKey, kDelta>);
+  return kernels;
+}
 template <class T, int kKey>
 SerialKernels serial_kernels(bool delta) {
-  const auto pointer = [](void (*kernel)(SerialParameters)) { return reinterpret_cast<const void*>(kernel); };
-  if (delta) return {pointer(hopper_states<T, kKey, true>), pointer(hopper_state_gradients<T, kKey, true>)};
-  return {pointer(hopper_states<T, kKey, false>), pointer(hopper_state_gradients<T, kKey, false>)};
+  return delta ? serial_kernels<T, kKey, true>() : serial_kernels<T, kKey, false>();
 }
 
 template <class T>

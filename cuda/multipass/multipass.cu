@@ -25,7 +25,8 @@ using namespace cuda_multipass;
 using multipass::Kernels;
 using multipass::Scratch;
 
-/// Lays out the scratch memory from `base`; returns its size. The gram comes last: not all gradients need it.
+/// Lays out the scratch memory from `base`; returns its size. First what pass 1 leaves, and the gram last:
+/// not all forward passes need more, nor all gradients that.
 std::size_t carve(const Problem& p, std::byte* base, Scratch& s) {
   std::size_t used = 0;
   const auto take = [&](auto*& pointer, std::int64_t elements) {
@@ -37,8 +38,9 @@ std::size_t carve(const Problem& p, std::byte* base, Scratch& s) {
   s = {};
   take(s.gates, count * 2 * kChunk);
   take(s.scores, count * square);
+  if (delta) take(s.inverse, count * square);
   take(s.states, count * p.key_dim * p.value_dim);
-  if (delta) take(s.inverse, count * square), take(s.errors, count * kChunk * p.value_dim);
+  if (delta) take(s.errors, count * kChunk * p.value_dim);
   if (!backward) return used;
   take(s.gradients, count * p.key_dim * p.value_dim);
   take(s.dv, count * kChunk * p.value_dim);
@@ -75,6 +77,11 @@ Kernels kernels_of(const Problem& p) {
                   : multipass::kernels_f16_256(delta, value_dim);
   }
 }
+std::size_t single_scratch_bytes(const Problem& p, const Geometry&) {
+  Scratch s;
+  carve(p, nullptr, s);
+  return reinterpret_cast<std::size_t>(s.states);
+}
 
 /// A launch without its parameters.
 KernelLaunch pass(std::string name, const void* function, std::int64_t blocks, int threads,
@@ -98,6 +105,11 @@ KernelLaunch pass(const Problem& p, std::string name, const void* function, std:
   return launch;
 }
 
+KernelLaunch prepare_pass(const Problem& p, const std::string& name, const void* function) {
+  return pass(p, name + ".prepare", function, chunks_of(p) * p.heads * p.expansion, kPrepareThreads,
+              prepare_bytes(static_cast<int>(p.key_dim)));
+}
+
 /// One of the two serial passes.
 KernelLaunch serial_pass(const Problem& p, const std::string& name, const Kernels& kernels, bool gradients) {
   const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim), tile = value_tile(v);
@@ -109,19 +121,26 @@ KernelLaunch serial_pass(const Problem& p, const std::string& name, const Kernel
   return pass(p, name + ".states", kernels.states, blocks, 2 * tile, states_bytes(k, v, delta));
 }
 
-/// The same on compute capability 9.0, with tiles of g.value_tile columns of V where they fit.
-KernelLaunch hopper_serial_pass(const Problem& p, const Geometry& g, const std::string& name,
-                                bool gradients) {
+enum class Serial { kStates, kGradients, kSingle };
+
+/// The same on compute capability 9.0, with tiles of at most `tile` columns of V; or states and outputs in
+/// one.
+KernelLaunch hopper_serial_pass(const Problem& p, int tile, const std::string& name, Serial serial) {
   const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim);
-  const bool delta = p.rule == Rule::kGatedDelta;
-  const int tile = std::min(static_cast<int>(g.value_tile), widest_serial_tile(k, v, gradients));
-  const SerialMap map = serial_map(k, tile, delta, gradients);
+  const bool delta = p.rule == Rule::kGatedDelta, gradients = serial == Serial::kGradients,
+             single = serial == Serial::kSingle;
+  tile = std::min(tile, widest_serial_tile(k, v, gradients));
+  const SerialMap map = single      ? single_map(k, delta)
+                        : gradients ? state_gradients_map(k, tile, delta)
+                                    : states_map(k, tile, delta);
   const multipass::SerialKernels kernels = p.dtype == DType::kBf16 ? multipass::serial_kernels_bf16(delta, k)
                                                                    : multipass::serial_kernels_f16(delta, k);
+  const void* const function = single ? kernels.single : gradients ? kernels.state_gradients : kernels.states;
   KernelLaunch launch =
-      pass(name + (gradients ? ".state_gradients" : ".states"),
-           gradients ? kernels.state_gradients : kernels.states,
-           p.sequences * p.heads * p.expansion * (v / tile), serial_threads(tile), map.bytes);
+      pass(name + (single      ? ".single"
+                   : gradients ? ".state_gradients"
+                               : ".states"),
+           function, p.sequences * p.heads * p.expansion * (v / tile), serial_threads(tile), map.bytes);
   bind_parameters(launch, [=](const Arguments& a) {
     multipass::SerialParameters x{};
     x.p.a = a;
@@ -139,9 +158,13 @@ KernelLaunch hopper_serial_pass(const Problem& p, const Geometry& g, const std::
     x.key = of_tokens(a.k, subkeys, k, k);
     x.value = of_tokens(gradients ? a.d_o : a.v, p.heads, v, tile);
     if (delta) x.inverse = of_chunks(s.inverse, kChunk, kChunk, kChunk);
-    if (gradients) {
+    if (gradients || single) {
       x.query = of_tokens(a.q, subkeys, k, k);
       x.score = of_chunks(s.scores, kChunk, kChunk, kChunk);
+    }
+    if (single) {
+      x.result = of_tokens(a.o, p.heads, v, 64);
+      return x;
     }
     x.state = of_chunks(gradients ? s.gradients : s.states, v, k, k);
     if (gradients || delta) x.result = of_chunks(gradients ? s.dv : s.errors, kChunk, v, 64);
@@ -192,16 +215,17 @@ KernelLaunch hopper_gradient_pass(const Problem& p, const std::string& name) {
 std::vector<KernelLaunch> passes(const Problem& p, const Geometry& g, bool hopper) {
   const Kernels kernels = kernels_of(p);
   const bool delta = p.rule == Rule::kGatedDelta, backward = p.pass == Pass::kBackward;
-  const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim);
+  const int v = static_cast<int>(p.value_dim);
   const std::string name = backward ? "multipass.backward" : "multipass.forward";
   const auto serial = [&](bool gradients) {
-    return hopper ? hopper_serial_pass(p, g, name, gradients) : serial_pass(p, name, kernels, gradients);
+    return hopper ? hopper_serial_pass(p, static_cast<int>(g.value_tile), name,
+                                       gradients ? Serial::kGradients : Serial::kStates)
+                  : serial_pass(p, name, kernels, gradients);
   };
   std::vector<KernelLaunch> result;
   const bool hopper_gradients = hopper && has_hopper_gradients(p.key_dim, p.value_dim);
-  result.push_back(pass(p, name + ".prepare",
-                        backward && !hopper_gradients ? kernels.prepare_gram : kernels.prepare,
-                        chunks_of(p) * p.heads * p.expansion, kPrepareThreads, prepare_bytes(k)));
+  result.push_back(
+      prepare_pass(p, name, backward && !hopper_gradients ? kernels.prepare_gram : kernels.prepare));
   result.push_back(serial(false));
   if (!backward) {
     result.push_back(pass(p, name + ".outputs", kernels.outputs,
@@ -223,7 +247,13 @@ std::vector<KernelLaunch> hopper(const Problem& p, const Geometry& g) {
   return passes(p, g, true);
 }
 
+std::vector<KernelLaunch> single(const Problem& p, const Geometry&) {
+  const std::string name = "multipass.forward";
+  return {prepare_pass(p, name, kernels_of(p).prepare), hopper_serial_pass(p, 64, name, Serial::kSingle)};
+}
+
 constexpr Implementation kImplementations[] = {
+    {"cuda.multipass.single_forward", single_scratch_bytes, single},
     {"cuda.multipass.forward", scratch_bytes, general},
     {"cuda.multipass.backward", scratch_bytes, general},
     {"cuda.multipass.hopper_forward", scratch_bytes, hopper},

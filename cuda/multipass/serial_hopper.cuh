@@ -45,7 +45,8 @@ __device__ __forceinline__ uint32_t empty(const SerialMap& map, uint32_t base, i
 
 /// One warp asks for the tiles of each chunk and makes the factors of its tokens, all <= 1:
 ///   [0] e^gamma, [1] e^(gamma_C - gamma) (o beta forward), [2] beta
-template <bool kDelta, bool kReverse>
+/// kQueries: Q and P come too.
+template <bool kDelta, bool kReverse, bool kQueries = kReverse>
 __device__ __forceinline__ void feed(const SerialParameters& s, uint8_t* shared, const Work& work) {
   const Arguments& a = s.p.a;
   const SerialMap& map = s.map;
@@ -69,9 +70,9 @@ __device__ __forceinline__ void feed(const SerialParameters& s, uint8_t* shared,
       const int token = begin + chunk(it) * kChunk, row = work.index(a, chunk(it)) * kChunk;
       ptx::barrier_arrive_expect(arrived, map.stage);
       ptx::copy_tile_5d(to, &s.key, arrived, 0, token, 0, key_row, batch);
-      if (kReverse) ptx::copy_tile_5d(to + map.value / 2, &s.query, arrived, 0, token, 0, key_row, batch);
+      if (kQueries) ptx::copy_tile_5d(to + map.value / 2, &s.query, arrived, 0, token, 0, key_row, batch);
       ptx::copy_tile_5d(to + map.value, &s.value, arrived, 0, token, work.column / 64, work.h, batch);
-      if (kReverse) ptx::copy_tile_5d(to + map.score, &s.score, arrived, 0, row, 0, 0, 0);
+      if (kQueries) ptx::copy_tile_5d(to + map.score, &s.score, arrived, 0, row, 0, 0, 0);
       if (kDelta) ptx::copy_tile_5d(to + map.inverse, &s.inverse, arrived, 0, row, 0, 0, 0);
     }
     __syncwarp();
@@ -81,7 +82,7 @@ __device__ __forceinline__ void feed(const SerialParameters& s, uint8_t* shared,
     if (!kReverse) after.x *= beta.x, after.y *= beta.y;
     ptx::store_shared(factors, float2{ptx::exp2_fast(gamma.x), ptx::exp2_fast(gamma.y)});
     ptx::store_shared(factors + 4 * kChunk, after);
-    if (kReverse) ptx::store_shared(factors + 8 * kChunk, beta);
+    if (kQueries) ptx::store_shared(factors + 8 * kChunk, beta);
     ptx::warp_arrive(arrived);
     if (it + 1 < chunks) load_gates(it + 1);
     if (++slot == map.stages) slot = 0, parity ^= 1;
@@ -101,6 +102,30 @@ struct Thread {
     straight = row * 128 + ((lane / 16 ^ lane % 8) << 4);
   }
 };
+
+/// Operand [64 columns of V] x [64 tokens] from the warpgroup's columns of a stage's tile of values.
+__device__ __forceinline__ void load_values(uint32_t (&x)[16], uint32_t tile, const Thread& at) {
+#pragma unroll
+  for (int k = 0; k < 4; ++k)
+    ptx::load_matrix_x4_transposed(*reinterpret_cast<uint32_t(*)[4]>(&x[4 * k]),
+                                   tile + at.wg * kPanelBytes + at.turned + k * 2048);
+}
+/// Factors of the tokens that a thread has in such an operand: x[m / 2] for element m.
+__device__ __forceinline__ void load_factors(float2 (&x)[8], const float* factors) {
+#pragma unroll
+  for (int j = 0; j < 8; ++j) x[j] = two(factors + 8 * j);
+}
+
+/// d (64 columns of V by 64 tokens) += `words`, a 16-bit S^T of 16 kSteps channels, times the transposed tile
+/// of tokens from its first panel on.
+template <class T, int kSteps>
+__device__ __forceinline__ void times_tokens(float (&d)[32], const uint32_t* words, uint64_t tokens,
+                                             bool first) {
+#pragma unroll
+  for (int k = 0; k < kSteps; ++k)
+    ptx::wgmma_n64<T>(d, &words[4 * k], tokens + k / 4 * (kPanelBytes / 16) + k % 4 * 2, !first || k > 0);
+  ptx::wgmma_commit();
+}
 
 /// S^T of a warpgroup: row v = 16 warp + lane / 4 (+ 8), channel 64 panel + 8 n + c (+ 1) at
 /// x[panel][4 n + 2 (row + 8) + (channel + 1)].
@@ -135,6 +160,16 @@ struct WarpgroupState {
 #pragma unroll
     for (int panel = 0; panel < kPanels; ++panel) ptx::pin(x[panel]);
   }
+  /// S^T in 16 bits, panels from `first` on, as operands.
+  template <int kWords>
+  __device__ __forceinline__ void round(uint32_t (&words)[kWords], int first) const {
+#pragma unroll
+    for (int m = 0; m < kWords; ++m) {
+      const float(&y)[32] = x[first + m / 16];
+      words[m] = ptx::pack<T>(y[2 * (m % 16)], y[2 * (m % 16) + 1]);
+    }
+    ptx::pin(words);
+  }
   /// Writes the 16-bit S^T to `out` (this thread's place in it), once `free` returns, and starts d = S^T
   /// times the transposed tile of keys when kMultiply. kAtOnce panels are in registers in 16 bits at a time;
   /// when all have been, and before the last products start, `rounded` may change S^T.
@@ -144,20 +179,11 @@ struct WarpgroupState {
 #pragma unroll
     for (int first = 0; first < kPanels; first += kAtOnce) {
       uint32_t words[kAtOnce * 16];
-#pragma unroll
-      for (int m = 0; m < kAtOnce * 16; ++m) {
-        const float(&y)[32] = x[first + m / 16];
-        words[m] = ptx::pack<T>(y[2 * (m % 16)], y[2 * (m % 16) + 1]);
-      }
-      ptx::pin(words);
+      round(words, first);
       if (first + kAtOnce == kPanels) rounded();
       if constexpr (kMultiply) {
         ptx::wgmma_fence();
-#pragma unroll
-        for (int k = 0; k < kAtOnce * 4; ++k)
-          ptx::wgmma_n64<T>(d, &words[4 * k], keys + (first + k / 4) * (kPanelBytes / 16) + k % 4 * 2,
-                            first + k > 0);
-        ptx::wgmma_commit();
+        times_tokens<T, kAtOnce * 4>(d, words, keys + first * (kPanelBytes / 16), first == 0);
       }
       if (first == 0) free();
 #pragma unroll

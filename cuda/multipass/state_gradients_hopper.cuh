@@ -19,25 +19,28 @@ __device__ __forceinline__ void retreat(const SerialParameters& s, uint8_t* shar
   WarpgroupState<T, kKey> gradient;
   gradient.load(a.dht ? a.dht + work.state(a) : nullptr, a.value_dim, at);
   int slot = 0, parity = 0;
-  for (int i = work.chain.chunks() - 1; i >= 0; --i) {
+  uint32_t outputs[16];  // dO^T
+  const auto load_outputs = [&](int i) {
+    ptx::barrier_wait(full(map, base, slot), parity);
+    load_values(outputs, base + slot * map.stage + map.value, at);
+    const int count = work.chain.chunk(i).count;
+    if (count < kChunk) clear_tail(outputs, count, at.c);
+  };
+  const int chunks = work.chain.chunks();
+  if (chunks > 0) load_outputs(chunks - 1);
+  for (int i = chunks - 1; i >= 0; --i) {
     const uint32_t tiles = base + slot * map.stage;
     const float* const factors =
         reinterpret_cast<const float*>(shared + map.factors + slot * kFactorBytes) + at.c;
-    ptx::barrier_wait(full(map, base, slot), parity);
-    uint32_t outputs[16];  // dO^T
-#pragma unroll
-    for (int k = 0; k < 4; ++k)
-      ptx::load_matrix_x4_transposed(*reinterpret_cast<uint32_t(*)[4]>(&outputs[4 * k]),
-                                     tiles + map.value + at.wg * kPanelBytes + at.turned + k * 2048);
-    const int count = work.chain.chunk(i).count;
-    if (count < kChunk) clear_tail(outputs, count, at.c);
+    // Whatever does not wait for a product is done while one runs.
     float now[32], later[32];
     const uint64_t score = ptx::operand(tiles + map.score, 16, 1024);
     constexpr int kAtOnce = kKey == 128 ? 2 : 1;  // of K = 256 the registers hold no more
+    const float decay = factors[kChunk - 1 - at.c];
     gradient.template copy<true, kAtOnce>(
         later, ptx::operand(tiles, 16, 1024), sender.state + at.straight,
         [&] {
-          gradient.scale(factors[kChunk - 1 - at.c]);
+          gradient.scale(decay);
           ptx::pin(outputs);
           ptx::wgmma_fence();
 #pragma unroll
@@ -46,18 +49,19 @@ __device__ __forceinline__ void retreat(const SerialParameters& s, uint8_t* shar
         },
         [&] { sender.template state_free<true>(); });
     if constexpr (kKey > 128) ptx::wgmma_wait<0>();  // so that `u` can take the place of `outputs`
-    uint32_t u[16];
+    uint32_t u[16], dr[16];
+    float2 g[8];
+    load_factors(g, factors);
 #pragma unroll
     for (int m = 0; m < 16; ++m) {
-      const float2 g = two(factors + 8 * (m / 2)), x = ptx::unpack<T>(outputs[m]);
-      u[m] = ptx::pack<T>(a.scale * g.x * x.x, a.scale * g.y * x.y);
+      const float2 x = ptx::unpack<T>(outputs[m]);
+      u[m] = ptx::pack<T>(a.scale * g[m / 2].x * x.x, a.scale * g[m / 2].y * x.y);
     }
     gradient.add_tokens(u, tiles + map.value / 2);
     sender.send_state(i);
     ptx::wgmma_wait<1>();
     ptx::pin(now);
     ptx::pin(later);
-    uint32_t dr[16];
 #pragma unroll
     for (int m = 0; m < 16; ++m) {
       const float2 f = two(factors + kChunk + 8 * (m / 2)), b = two(factors + 2 * kChunk + 8 * (m / 2));
@@ -71,21 +75,23 @@ __device__ __forceinline__ void retreat(const SerialParameters& s, uint8_t* shar
 #pragma unroll
       for (int k = 0; k < 4; ++k) ptx::wgmma_n64_outer<T>(now, &dr[4 * k], inverse + k * (2048 / 16), k > 0);
       ptx::wgmma_commit();
+      load_factors(g, factors);
       ptx::wgmma_wait<0>();
       ptx::pin(now);
 #pragma unroll
-      for (int m = 0; m < 16; ++m) {
-        const float2 g = two(factors + 8 * (m / 2));
-        dr[m] = ptx::pack<T>(now[2 * m], now[2 * m + 1]);
-        u[m] = ptx::pack<T>(-g.x * now[2 * m], -g.y * now[2 * m + 1]);
-      }
+      for (int m = 0; m < 16; ++m)
+        u[m] = ptx::pack<T>(-g[m / 2].x * now[2 * m], -g[m / 2].y * now[2 * m + 1]);
       gradient.add_tokens(u, tiles);
+#pragma unroll
+      for (int m = 0; m < 16; ++m) dr[m] = ptx::pack<T>(now[2 * m], now[2 * m + 1]);
     }
     sender.send_result(i, dr);
+    const int last = slot;
+    if (++slot == map.stages) slot = 0, parity ^= 1;
+    if (i > 0) load_outputs(i - 1);
     ptx::wgmma_wait<0>();
     gradient.pin();
-    ptx::warp_arrive(empty(map, base, slot));
-    if (++slot == map.stages) slot = 0, parity ^= 1;
+    ptx::warp_arrive(empty(map, base, last));
   }
   if (a.dh0) gradient.store(a.dh0 + work.state(a), a.value_dim, at);
   sender.finish();

@@ -19,29 +19,28 @@ __device__ __forceinline__ void advance(const SerialParameters& s, uint8_t* shar
   state.load(a.h0 ? a.h0 + work.state(a) : nullptr, a.value_dim, at);
   const int chunks = work.chain.chunks();
   int slot = 0, parity = 0;
+  if (chunks > 0) ptx::barrier_wait(full(map, base, slot), parity);
   for (int i = 0; i < chunks; ++i) {
     const uint32_t tiles = base + slot * map.stage;
     const float* const factors =
         reinterpret_cast<const float*>(shared + map.factors + slot * kFactorBytes) + at.c;
-    ptx::barrier_wait(full(map, base, slot), parity);
-    float product[32];
     constexpr int kAtOnce = kKey < 128 ? 1 : 2;
-    state.template copy<kDelta, kAtOnce>(
-        product, ptx::operand(tiles, 16, 1024), sender.state + at.straight,
-        [&] { state.scale(factors[kChunk - 1 - at.c]); }, [&] { sender.template state_free<kDelta>(); });
-    sender.send_state(i);
-    uint32_t values[16];
-#pragma unroll
-    for (int k = 0; k < 4; ++k)
-      ptx::load_matrix_x4_transposed(*reinterpret_cast<uint32_t(*)[4]>(&values[4 * k]),
-                                     tiles + map.value + at.wg * kPanelBytes + at.turned + k * 2048);
-    uint32_t u[16];  // (e^(gamma_C - gamma) o beta o r)^T
+    const float decay = factors[kChunk - 1 - at.c];
+    const auto free = [&] { sender.template state_free<kDelta>(); };
+    // Whatever does not wait for a product is done while one runs.
+    uint32_t values[16], u[16];  // u: (e^(gamma_C - gamma) o beta o r)^T
+    float2 factor[8];
     if constexpr (kDelta) {
+      float product[32];
+      state.template copy<true, kAtOnce>(
+          product, ptx::operand(tiles, 16, 1024), sender.state + at.straight, [&] { state.scale(decay); },
+          free);
+      load_values(values, tiles + map.value, at), load_factors(factor, factors);
       ptx::wgmma_wait<0>();
       ptx::pin(product);
 #pragma unroll
       for (int m = 0; m < 16; ++m) {  // V - e^gamma o K S
-        const float2 g = two(factors + 8 * (m / 2)), x = ptx::unpack<T>(values[m]);
+        const float2 g = factor[m / 2], x = ptx::unpack<T>(values[m]);
         values[m] = ptx::pack<T>(x.x - g.x * product[2 * m], x.y - g.y * product[2 * m + 1]);
       }
       const int count = work.chain.chunk(i).count;
@@ -52,27 +51,35 @@ __device__ __forceinline__ void advance(const SerialParameters& s, uint8_t* shar
 #pragma unroll
       for (int k = 0; k < 4; ++k) ptx::wgmma_n64<T>(product, &values[4 * k], inverse + k * 2, k > 0);
       ptx::wgmma_commit();
+      load_factors(factor, factors + kChunk);
+      sender.send_state(i);
       ptx::wgmma_wait<0>();
       ptx::pin(product);
 #pragma unroll
-      for (int m = 0; m < 16; ++m) {
-        const float2 f = two(factors + kChunk + 8 * (m / 2));
-        values[m] = ptx::pack<T>(product[2 * m], product[2 * m + 1]);
-        u[m] = ptx::pack<T>(f.x * product[2 * m], f.y * product[2 * m + 1]);
-      }
+      for (int m = 0; m < 16; ++m)
+        u[m] = ptx::pack<T>(factor[m / 2].x * product[2 * m], factor[m / 2].y * product[2 * m + 1]);
+      state.add_tokens(u, tiles);
+#pragma unroll
+      for (int m = 0; m < 16; ++m) values[m] = ptx::pack<T>(product[2 * m], product[2 * m + 1]);
+      sender.send_result(i, values);
     } else {
+      load_values(values, tiles + map.value, at), load_factors(factor, factors + kChunk);
 #pragma unroll
       for (int m = 0; m < 16; ++m) {
-        const float2 f = two(factors + kChunk + 8 * (m / 2)), x = ptx::unpack<T>(values[m]);
-        u[m] = ptx::pack<T>(f.x * x.x, f.y * x.y);
+        const float2 x = ptx::unpack<T>(values[m]);
+        u[m] = ptx::pack<T>(factor[m / 2].x * x.x, factor[m / 2].y * x.y);
       }
+      float none[32];
+      state.template copy<false, kAtOnce>(
+          none, 0, sender.state + at.straight, [&] { state.scale(decay), state.add_tokens(u, tiles); }, free);
+      sender.send_state(i);
     }
-    state.add_tokens(u, tiles);
-    if constexpr (kDelta) sender.send_result(i, values);
+    const int last = slot;
+    if (++slot == map.stages) slot = 0, parity ^= 1;
+    if (i + 1 < chunks) ptx::barrier_wait(full(map, base, slot), parity);
     ptx::wgmma_wait<0>();
     state.pin();
-    ptx::warp_arrive(empty(map, base, slot));
-    if (++slot == map.stages) slot = 0, parity ^= 1;
+    ptx::warp_arrive(empty(map, base, last));
   }
   if (a.ht) state.store(a.ht + work.state(a), a.value_dim, at);
   sender.finish();
