@@ -56,8 +56,7 @@ __global__ void __launch_bounds__(kGlaGradientThreads, kValue > 128 ? 1 : 2)
   const GlaInput input(own);
   const uint32_t states = own + kGlaInputBytes;
   const int group = a.heads / a.qk_heads;
-  const auto fetch = [&](int h, int e) {
-    input.fetch<kKey>(a, chunk, qk_head, h, e, channel, lane);
+  const auto fetch = [&](int h, int e) {  // two groups of copies, in the order of their use
     const int64_t from =
         gla_fragment<kKey, kValue>((number * a.heads + h) * a.expansion + e, channel, 0) + lane * 8;
 #pragma unroll
@@ -66,8 +65,8 @@ __global__ void __launch_bounds__(kGlaGradientThreads, kValue > 128 ? 1 : 2)
       ptx::copy_or_zero(states + kPart + (i * 32 + lane) * 16, p.s.gradients + from + i * 256, true);
     }
     ptx::copies_commit();
+    input.fetch<kKey>(a, chunk, qk_head, h, e, channel, lane);
   };
-  fetch(qk_head * group, 0);
 
   for (int h = qk_head * group; h < (qk_head + 1) * group; ++h) {
     const int64_t value_row = (chunk.first * a.heads + h) * kValue, value_stride = int64_t{a.heads} * kValue;
@@ -75,14 +74,19 @@ __global__ void __launch_bounds__(kGlaGradientThreads, kValue > 128 ? 1 : 2)
     copy_rows<kValue, kChunk, kThreads>(outputs, words(a.d_o) + value_row, value_stride, chunk.count);
     copy_rows<kValue, kChunk, kThreads>(values, words(a.v) + value_row, value_stride, chunk.count);
     ptx::copies_commit();
-    ptx::copies_wait<0>();
+    if (h == qk_head * group) {
+      fetch(h, 0);
+      ptx::copies_wait<2>();  // for do and v alone
+    } else {
+      ptx::copies_wait<0>();
+    }
     __syncthreads();
     gla_square<T, kValue>(square, outputs, values, a.scale, Lane(lane));
     __syncthreads();
 
 #pragma unroll 1
     for (int e = 0; e < a.expansion; ++e) {
-      ptx::copies_wait<0>();
+      ptx::copies_wait<1>();  // for the states
       __syncwarp();
       GlaSpans<T> spans(lane, square);
       const Lane at(lane);
@@ -103,6 +107,8 @@ __global__ void __launch_bounds__(kGlaGradientThreads, kValue > 128 ? 1 : 2)
           multiply<T>(spans.dk[n / 8], spans.dk[n / 8 + 1], d, y);
         }
       }
+      ptx::copies_wait<0>();
+      __syncwarp();
       input.cumulate(lane);
       __syncwarp();
       spans.load(input);

@@ -137,9 +137,12 @@ __global__ void __launch_bounds__(kGlaPrepareThreads, 3)
     const auto gamma_of = [&](int n, int row) {
       return ptx::load_shared_float4(input.g + gate_at(n, row, 4 * c));
     };
+    float4 gamma[8];
+#pragma unroll
+    for (int n = 0; n < 8; ++n) gamma[n] = gamma_of(n, r);
     // The decays of the four channels between token r of tile n and the pivot
     const auto decay = [&](int n, const float4& pivot) {
-      const float4 g = gamma_of(n, r);
+      const float4& g = gamma[n];
       return float4{decay_between(g.x, pivot.x), decay_between(g.y, pivot.y), decay_between(g.z, pivot.z),
                     decay_between(g.w, pivot.w)};
     };
