@@ -1,0 +1,123 @@
+#include "runtime/vulkan_chunked_backward.h"
+
+#include <algorithm>
+
+namespace statescope::vulkan_chunked {
+namespace {
+
+// As in vulkan_chunked.cpp.
+constexpr std::size_t kCellBytes = 16;
+constexpr std::uint32_t kTile = 16;
+constexpr std::size_t kPositionBytes = 1024;
+
+constexpr std::uint32_t kChunks[] = {64, 32, 16};
+constexpr std::uint32_t kReverseTiles[] = {32, 16};
+constexpr std::uint32_t kStateElements = 4096, kWorkgroups = 2;  // as in vulkan_chunked.cpp
+constexpr std::uint32_t kKeyTiles[] = {64, 32, 16};
+constexpr std::uint32_t kValuesTiles[] = {64, 32, 16};
+// Tiles of each sum that a team keeps: five sums at once in registers.
+constexpr std::uint32_t kMatrixTeamTiles = 2, kTeamTiles = 1;
+
+void count_bytes(const Problem& p, BackwardTiles& t) {
+  const Tiles& f = t.forward;
+  const bool gla = p.rule == Rule::kGla, delta = has_beta(p.rule);
+  const bool ways = has_gate(p.rule) && !gla;
+  const std::size_t chunk = f.chunk, key_dim = static_cast<std::size_t>(p.key_dim);
+  const auto cells = [&](std::size_t rows, std::size_t columns) {
+    return rows * (columns / (f.cooperative ? 8 : 4) + 1);
+  };
+  const std::size_t positions = f.cooperative ? kPositionBytes : 0;
+  const std::size_t square = cells(chunk, chunk), keys = cells(chunk, key_dim);
+
+  {
+    const std::size_t outputs = cells(chunk, t.reverse_tile), state = cells(t.reverse_tile, key_dim);
+    std::size_t all = (f.cooperative ? keys : 0) + outputs + (delta ? std::max(state, outputs) : state);
+    if (delta) all += chunk / kTile * (t.reverse_tile / kTile) * cells(kTile, kTile);
+    if (delta && f.cooperative) all += square;
+    t.reverse_bytes = positions + all * kCellBytes +
+                      4 * (delta  ? 3 * chunk
+                           : ways ? chunk
+                           : gla  ? key_dim
+                                  : 0);
+  }
+
+  const std::size_t values = cells(chunk, t.columns) * (delta ? 2 : 1) + cells(t.columns, chunk);
+  const std::size_t squares = delta ? 2 : 1;
+  t.pairs_bytes =
+      positions +
+      (std::max(values, ways ? chunk * (chunk / 4 + 1) : 0) + (f.cooperative ? squares * square : 0)) *
+          kCellBytes +
+      (ways ? (2 + chunk / kTile) * chunk * 4 : 0);
+
+  const std::size_t seen = values + 2 * cells(t.columns, t.key_tile);
+  const std::size_t column_step = t.teams / (chunk / kTile);
+  const std::size_t parts = 2 * chunk * (column_step * (f.cooperative ? 16 : 4) / 4 + 1);
+  const std::size_t others =
+      f.cooperative ? 2 * cells(chunk, t.key_tile) + std::max(parts, squares * square) : parts;
+  t.gradients_bytes = std::max(seen, others) * kCellBytes;
+  if (gla) {
+    const std::size_t quads_a_cell = f.cooperative ? 2 : 1, blocks = cells(chunk, kTile);
+    const std::size_t tiles = 2 * cells(chunk, t.key_tile), inners = f.workgroup_size * quads_a_cell;
+    const std::size_t levels = 2 * blocks + (f.cooperative ? square : 0);
+    t.gradients_bytes =
+        (std::max(seen, tiles + std::max(inners, levels)) + 7 * cells(kTile, kTile)) * kCellBytes +
+        4 * t.key_tile;
+  }
+  if (ways) t.gradients_bytes += 4 * ((delta ? 3 : 2) * chunk + f.workgroup_size);
+
+  const std::size_t outputs = cells(chunk, t.values_tile);
+  t.values_bytes = positions + std::max({keys, square, outputs}) * kCellBytes;
+  if (f.cooperative) t.values_bytes += std::max(cells(t.values_tile, key_dim), outputs) * kCellBytes;
+
+  t.gate_gradients_bytes = 2 * chunk * 4;
+}
+
+}  // namespace
+
+std::size_t largest_bytes(const Problem& p, const BackwardTiles& t) {
+  return std::max({largest_bytes(p, t.forward), t.reverse_bytes, t.pairs_bytes, t.gradients_bytes,
+                   has_beta(p.rule) ? 0 : t.values_bytes});
+}
+
+BackwardTiles backward_tiles_of(const Problem& p, const DeviceLimits& limits, bool cooperative) {
+  const auto key_dim = static_cast<std::uint32_t>(p.key_dim),
+             value_dim = static_cast<std::uint32_t>(p.value_dim);
+  const auto fits = [&](std::size_t bytes) { return bytes <= limits.shared_memory_per_workgroup; };
+  const auto chains =
+      static_cast<std::uint32_t>(std::min<std::int64_t>(p.sequences * p.heads * p.expansion, 1 << 20));
+  BackwardTiles t;
+  for (std::uint32_t chunk : kChunks) {
+    t.forward = tiles_of(p, limits, cooperative, chunk);
+    if (t.forward.chunk < chunk) continue;
+    t.teams = t.forward.workgroup_size / t.forward.team_size;
+    const std::uint32_t column_step = t.teams / (chunk / kTile);
+    t.columns = !cooperative ? 16 : value_dim % 64 == 0 ? 64 : value_dim % 32 == 0 ? 32 : 16;
+    t.values_tile = t.key_tile = kTile;
+    const auto in_registers = [&](std::uint32_t tile) {
+      const bool enough = chains * (value_dim / tile) >= kWorkgroups * limits.multiprocessors;
+      return value_dim % tile == 0 && enough && (cooperative || key_dim * tile <= kStateElements);
+    };
+    for (std::uint32_t tile : kReverseTiles) {
+      t.reverse_tile = tile;
+      count_bytes(p, t);
+      if (in_registers(tile) && fits(t.reverse_bytes)) break;
+    }
+    for (std::uint32_t tile : kKeyTiles) {
+      t.key_tile = tile;
+      count_bytes(p, t);
+      const std::uint32_t team_tiles = (tile / kTile + column_step - 1) / column_step;
+      if (key_dim % tile == 0 && team_tiles <= (cooperative ? kMatrixTeamTiles : kTeamTiles) &&
+          fits(t.gradients_bytes))
+        break;
+    }
+    for (std::uint32_t tile : kValuesTiles) {
+      t.values_tile = tile;
+      count_bytes(p, t);
+      if (value_dim % tile == 0 && tile / kTile <= t.teams && fits(t.values_bytes)) break;
+    }
+    if (fits(largest_bytes(p, t))) break;
+  }
+  return t;
+}
+
+}  // namespace statescope::vulkan_chunked

@@ -1,0 +1,313 @@
+// dq, dk and dg of gla for KEY_TILE channels of a chunk of a subhead, every chunk at once. S is the state before the chunk, D
+// the gradient of the state after it, M from chunked_pairs.comp, all of the rest by channel:
+//   dq_i = scale e^γ_i ∘ (dO S^T)_i + sum_{j<=i} M_ij k_j e^{γ_i - γ_j}
+//   dk_j = e^{γ_C - γ_j} ∘ (V D^T)_j + sum_{i>=j} M_ij q_i e^{γ_i - γ_j}
+// The pairs are taken by levels, as in forward's scores: those whose pivot is the end of the first half of a span of 2 h
+// tokens are the span's second half with its first. With k e^{γ_π - γ} in the first halves and q e^{γ - γ_π} in the second,
+// M's pairs of the level times that tile of rows, times the same factors once more, are dk's terms and dq's. All
+// exponents are <= 0.
+//
+// dg_t is the sum of all terms of <O, dO> + <S+, D> whose way crosses t (runtime/cpu/chunked.h): nothing cancels.
+//   through = e^{γ_C} rowsum(S ∘ D);  from S to i >= t, q_i ∘ dq_i's first term;  from j < t to S+, k_j ∘ dk_j's first
+//   of a level, t in a second half: q_i ∘ dq_i's term with i >= t there;  t in a first half: k_j ∘ dk_j's with j < t there
+// So each is a matrix of ones and zeros times a tile of rows.
+//
+// An invocation keeps q, k and the sums of its packs of rows in registers; teams multiply tiles in shared memory.
+// Heads that share q and k are walked in order.
+//
+// Shared memory, Cell: pool, the longest of what chunked_states_seen.glsl takes; two tiles of rows [C][KEY_TILE / PACK + 1]
+// with inners, PACK floats an invocation, or with symmetric and level, blocks on the diagonal [C][16 / PACK + 1], and where
+// matrices are cooperative M [C][C / PACK + 1]; dg in float [C][KEY_TILE + 4]. ones, seven of [16][16 / PACK + 1]. float:
+// throughs [KEY_TILE].
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#define GAMMA_OF_CHANNELS 1
+#define NO_POSITIONS 1
+#include "chunked.glsl"
+#include "chunked_keys.glsl"
+
+#define TILES_CELLS (2 * CHUNK * TILE_STRIDE)
+#define BLOCKS_CELLS (2 * CHUNK * BLOCK_LINE)
+#if COOPERATIVE
+#define SQUARE_CELLS (CHUNK * CHUNK_STRIDE)
+#else
+#define SQUARE_CELLS 0
+#endif
+#define INNER_QUADS (THREADS * PACK / 4)
+#define OTHER_CELLS \
+  (TILES_CELLS + (INNER_QUADS > BLOCKS_CELLS + SQUARE_CELLS ? INNER_QUADS : BLOCKS_CELLS + SQUARE_CELLS))
+const uint BLOCK_LINE = LINE + 1;
+#include "chunked_states_seen.glsl"
+
+layout(binding = 10) readonly buffer PairsBuffer { Pack data[]; } pairs;  // [slots, H, C, C]: M
+layout(binding = 11) writeonly buffer DqBuffer { Pack data[]; } dq;       // [B, T, Hq, E, K]
+layout(binding = 12) writeonly buffer DkBuffer { Pack data[]; } dk;       // [B, T, Hq, E, K]
+layout(binding = 13) writeonly buffer DgBuffer { vec4 data[]; } dg;       // [B, T, H, E, K]
+
+layout(constant_id = 6) const uint GROUP = 1;  // heads that share q and k
+
+const uint MIXED = 0;  // then dg
+const uint RESULT = CHUNK * TILE_STRIDE;
+const uint INNERS = TILES_CELLS;
+const uint SYMMETRIC = TILES_CELLS;
+const uint LEVEL = SYMMETRIC + CHUNK * BLOCK_LINE;
+const uint PAIRS = LEVEL + CHUNK * BLOCK_LINE;
+const uint OWN = FETCHES(CHUNK, TILE_PACKS);  // packs of an invocation
+const uint DG_STRIDE = KEY_TILE / 4 + 1;
+
+// Where a row sums: everything; itself and later ones; earlier ones; those of its half of a span.
+const uint ONES = 0, LATER = 1, EARLIER = 2, WITHIN = 3;  // of halves of 1, and behind it of 2, 4 and 8
+shared Cell ones[7 * TILE * BLOCK_LINE];
+shared vec4 throughs[KEY_TILE / 4];
+
+// A square of numbers by row and column of tokens, in 16 x 16 tiles on or below the diagonal: its rows, or its columns, as left
+// operands.
+#if COOPERATIVE
+#define SQUARE_LEFT(left, row, column) LOAD_LEFT(left, pool, PAIRS + (row) * CHUNK_STRIDE + (column) / PACK, CHUNK_STRIDE)
+#define SQUARE_LEFT_TRANSPOSED(left, row, column) \
+  LOAD_LEFT_TRANSPOSED(left, pool, PAIRS + (row) * CHUNK_STRIDE + (column) / PACK, CHUNK_STRIDE)
+#else
+#define SQUARE_LEFT(left, row, column) \
+  LOAD_LEFT(left, pairs.data, square_at + (row) * CHUNK_PACKS + (column) / PACK, CHUNK_PACKS)
+#define SQUARE_LEFT_TRANSPOSED(left, row, column) \
+  LOAD_LEFT_TRANSPOSED(left, pairs.data, square_at + (row) * CHUNK_PACKS + (column) / PACK, CHUNK_PACKS)
+#endif
+
+// Of the invocation's n-th pack.
+uint own_row(uint n) { return (thread_index() + n * THREADS) / TILE_PACKS; }
+uint own_pack() { return thread_index() % TILE_PACKS; }
+
+// M_ij; of the tiles on the diagonal also above it.
+float pair(uint square_at, uint row, uint column) {
+#if COOPERATIVE
+  return value_of(widen(pool[PAIRS + row * CHUNK_STRIDE + column / PACK]), column % PACK);
+#else
+  return value_of(widen(pairs.data[square_at + row * CHUNK_PACKS + column / PACK]), column % PACK);
+#endif
+}
+#define TURNED_PAIR(i) pair(square_at, max(row, column + i), min(row, column + i))
+
+#define EVERY(i) 1
+#define IS_LATER(i) float(column + i >= row)
+#define IS_EARLIER(i) float(column + i < row)
+#define IS_WITHIN(i) \
+  float((column + i) / half_span == row / half_span && (row / half_span % 2 == 1 ? column + i >= row : column + i < row))
+#define IS_LEVEL(i) \
+  float((column + i) / (2 * half_span) == row % TILE / (2 * half_span) && (column + i) / half_span != row % TILE / half_span)
+#define SET_ONES(number, wanted)                                            \
+  for (uint i_ = thread_index(); i_ < TILE * LINE; i_ += THREADS) {         \
+    const uint row = i_ / LINE, column = i_ % LINE * PACK;                  \
+    ones[((number) * TILE + row) * BLOCK_LINE + column / PACK] = cell(MASK(wanted)); \
+  }
+
+// dg += ones or zeros times rows of the tile at `tile`, 16 of them from `other` on.
+#define ADD_ROWS(number, tile, other)                                                                \
+  UNROLLED for (uint d = 0; d < steps(TILE); d += DEPTH) {                                                    \
+    Left left;                                                                                       \
+    LOAD_LEFT(left, ones, (number) * TILE * BLOCK_LINE + d / PACK, BLOCK_LINE);                      \
+    UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {                                                          \
+      if (team_column(n) >= KEY_TILE) continue;                                                      \
+      Right right;                                                                                   \
+      LOAD_RIGHT(right, pool, (tile) + ((other) + d) * TILE_STRIDE + team_column(n) / PACK, TILE_STRIDE); \
+      MULTIPLY_ADD(gates[n], left, right);                                                           \
+    }                                                                                                \
+  }
+
+// result += a left operand times rows of `mixed` from `other` on.
+#define ADD_MIXED(other)                                                                                  \
+  UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {                                                                 \
+    if (team_column(n) >= KEY_TILE) continue;                                                             \
+    Right right;                                                                                          \
+    LOAD_RIGHT(right, pool, MIXED + (other) * TILE_STRIDE + team_column(n) / PACK, TILE_STRIDE);          \
+    MULTIPLY_ADD(results[n], left, right);                                                                \
+  }
+
+void main() {
+  const uint thread = thread_index();
+  const Chunk chunk = chunk_in(gl_WorkGroupID.x);
+  if (chunk.tokens == 0) return;
+  const uint qk_head = gl_WorkGroupID.y / expansion, subhead = gl_WorkGroupID.y % expansion;
+  const uint first_channel = gl_WorkGroupID.z * KEY_TILE, first_pack = first_channel / PACK;
+  const Rows rows = qk_rows(chunk, qk_head * GROUP, subhead);
+
+  SET_ONES(ONES, EVERY)
+  SET_ONES(LATER, IS_LATER)
+  SET_ONES(EARLIER, IS_EARLIER)
+  for (uint half_span = 1; half_span < TILE; half_span *= 2) SET_ONES(WITHIN + findMSB(half_span), IS_WITHIN)
+
+  const Values zero = widen(Pack(0));
+  Pack query_packs[OWN], key_packs[OWN];
+  Values query_sums[OWN], key_sums[OWN];  // dq and dk over the heads so far
+  UNROLLED for (uint n = 0; n < OWN; ++n) {
+    const uint row = own_row(n), pack = own_pack();
+    if (row >= CHUNK) continue;
+    const bool there = row < rows.count;
+    const uint at = rows.first + row * rows.stride + first_pack + pack;
+    query_packs[n] = there ? q.data[at] : Pack(0);
+    key_packs[n] = there ? k.data[at] : Pack(0);
+    query_sums[n] = key_sums[n] = zero;
+  }
+
+  for (uint member = 0; member < GROUP; ++member) {
+    const uint head = qk_head * GROUP + member;
+    const uint part = part_of(chunk, head, subhead);
+    const uint square_at = (chunk.slot * heads + head) * CHUNK * CHUNK_PACKS;
+    Sum before[TEAM_TILES], after[TEAM_TILES];
+    Values inner;
+    see_states(chunk, head, subhead, first_channel, before, after, inner);
+
+    barrier();
+    UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
+      const uint at = team_row() * TILE_STRIDE + team_column(n) / PACK;
+      if (team_column(n) >= KEY_TILE) continue;
+      STORE_CELLS(before[n], pool, MIXED + at, TILE_STRIDE);
+      STORE_CELLS(after[n], pool, RESULT + at, TILE_STRIDE);
+    }
+    STORE_VALUES(pool, INNERS + thread * PACK / 4, inner)
+    barrier();
+    for (uint i = thread; i < KEY_TILE / 4; i += THREADS) {
+      vec4 sum = vec4(0);
+      for (uint other = i; other < INNER_QUADS; other += KEY_TILE / 4) sum += floats_of(pool[INNERS + other]);
+      throughs[i] = sum * exp(gamma.data[(part * CHUNK + CHUNK - 1) * KEY_DIM / 4 + first_channel / 4 + i]);
+    }
+    Values gammas[OWN];
+    UNROLLED for (uint n = 0; n < OWN; ++n) {
+      const uint row = own_row(n), pack = own_pack();
+      if (row >= CHUNK) continue;
+      const uint at = row * TILE_STRIDE + pack;
+      gammas[n] = gamma_at(part, row, first_pack + pack);
+      const Values from_state = product(widen(pool[MIXED + at]), scaled(exponentials(gammas[n]), scale));
+      const Values to_state = product(
+          widen(pool[RESULT + at]), exponentials(difference(gamma_at(part, CHUNK - 1, first_pack + pack), gammas[n])));
+      query_sums[n] = sum_of(query_sums[n], from_state);
+      key_sums[n] = sum_of(key_sums[n], to_state);
+      pool[MIXED + at] = cell(product(widen(query_packs[n]), from_state));
+      pool[RESULT + at] = cell(product(widen(key_packs[n]), to_state));
+    }
+    barrier();
+#if COOPERATIVE
+    for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
+      const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
+      if (pack * PACK / TILE <= row / TILE) pool[PAIRS + row * CHUNK_STRIDE + pack] = pairs.data[square_at + i];
+    }
+#endif
+    Sum gates[TEAM_TILES];  // dg
+    UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
+      gates[n] = EMPTY;
+      if (team_column(n) < KEY_TILE) LOAD_FACTORS(gates[n], throughs, team_column(n) / 4);
+    }
+    for (uint other = 0; other < CHUNK; other += TILE) {
+      if (other >= team_row()) ADD_ROWS(other == team_row() ? LATER : ONES, MIXED, other)
+      if (other <= team_row()) ADD_ROWS(other == team_row() ? EARLIER : ONES, RESULT, other)
+    }
+    barrier();
+    for (uint i = thread; i < CHUNK * LINE; i += THREADS) {
+      const uint row = i / LINE, column = row / TILE * TILE + i % LINE * PACK;
+      pool[SYMMETRIC + row * BLOCK_LINE + i % LINE] = cell(MASK(TURNED_PAIR));
+    }
+    if (CHUNK / 2 < TILE) barrier();  // the first level reads it already
+
+    for (uint half_span = CHUNK / 2; half_span > 0; half_span /= 2) {
+      Values factors[OWN];
+      UNROLLED for (uint n = 0; n < OWN; ++n) {
+        const uint row = own_row(n), pack = own_pack();
+        if (row >= CHUNK) continue;
+        const uint pivot = row / (2 * half_span) * 2 * half_span + half_span - 1;
+        const Values there = gamma_at(part, pivot, first_pack + pack);
+        const bool second = row > pivot;
+        factors[n] = exponentials(second ? difference(gammas[n], there) : difference(there, gammas[n]));
+        pool[MIXED + row * TILE_STRIDE + pack] =
+            cell(product(widen(second ? query_packs[n] : key_packs[n]), factors[n]));
+      }
+      if (half_span < TILE) {
+        for (uint i = thread; i < CHUNK * LINE; i += THREADS) {
+          const uint row = i / LINE, column = i % LINE * PACK;
+          pool[LEVEL + row * BLOCK_LINE + i % LINE] =
+              cell(product(widen(pool[SYMMETRIC + row * BLOCK_LINE + i % LINE]), MASK(IS_LEVEL)));
+        }
+      }
+      barrier();
+      Sum results[TEAM_TILES];
+      UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) results[n] = EMPTY;
+      const uint half_begin = team_row() / half_span * half_span;
+      const bool second_half = team_row() / half_span % 2 == 1;
+      if (half_span >= TILE) {
+        const uint partners = second_half ? half_begin - half_span : half_begin + half_span;
+        UNROLLED for (uint d = 0; d < half_span; d += DEPTH) {
+          Left left;
+          if (second_half) {
+            SQUARE_LEFT(left, team_row(), partners + d);
+          } else {
+            SQUARE_LEFT_TRANSPOSED(left, partners + d, team_row());
+          }
+          ADD_MIXED(partners + d)
+        }
+      } else {
+        UNROLLED for (uint d = 0; d < TILE; d += DEPTH) {
+          Left left;
+          LOAD_LEFT(left, pool, LEVEL + team_row() * BLOCK_LINE + d / PACK, BLOCK_LINE);
+          ADD_MIXED(team_row() + d)
+        }
+      }
+      UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
+        if (team_column(n) < KEY_TILE)
+          STORE_CELLS(results[n], pool, RESULT + team_row() * TILE_STRIDE + team_column(n) / PACK, TILE_STRIDE);
+      }
+      barrier();
+      UNROLLED for (uint n = 0; n < OWN; ++n) {
+        const uint row = own_row(n), pack = own_pack();
+        if (row >= CHUNK) continue;
+        const uint at = RESULT + row * TILE_STRIDE + pack;
+        const Values terms = product(widen(pool[at]), factors[n]);
+        if (row / half_span % 2 == 1) {
+          query_sums[n] = sum_of(query_sums[n], terms);
+          pool[at] = cell(product(widen(query_packs[n]), terms));
+        } else {
+          key_sums[n] = sum_of(key_sums[n], terms);
+          pool[at] = cell(product(widen(key_packs[n]), terms));
+        }
+      }
+      barrier();
+      if (half_span < TILE) {
+        ADD_ROWS(WITHIN + findMSB(half_span), RESULT, team_row())
+      } else {
+        for (uint other = half_begin; other < half_begin + half_span; other += TILE) {
+          if (other == team_row()) {
+            ADD_ROWS(second_half ? LATER : EARLIER, RESULT, other)
+          } else if (second_half == (other > team_row())) {
+            ADD_ROWS(ONES, RESULT, other)
+          }
+        }
+      }
+    }
+    UNROLLED for (uint n = 0; n < OWN; ++n) {
+      const uint row = own_row(n), pack = own_pack();
+      if (row >= CHUNK) continue;
+      const float own = value_of(widen(pool[SYMMETRIC + row * BLOCK_LINE + row % TILE / PACK]), row % PACK);
+      query_sums[n] = sum_of(query_sums[n], scaled(widen(key_packs[n]), own));
+      key_sums[n] = sum_of(key_sums[n], scaled(widen(query_packs[n]), own));
+    }
+    barrier();
+    UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
+      if (team_column(n) < KEY_TILE)
+        STORE_FLOATS(gates[n], pool, team_row() * DG_STRIDE + team_column(n) / 4, DG_STRIDE);
+    }
+    barrier();
+    for (uint i = thread; i < chunk.tokens * KEY_TILE / 4; i += THREADS) {
+      const uint row = i / (KEY_TILE / 4), quad = i % (KEY_TILE / 4);
+      dg.data[gate_row(chunk.begin + row, head, subhead) * KEY_DIM / 4 + first_channel / 4 + quad] =
+          floats_of(pool[row * DG_STRIDE + quad]);
+    }
+    barrier();
+  }
+
+  UNROLLED for (uint n = 0; n < OWN; ++n) {
+    const uint row = own_row(n), pack = own_pack();
+    if (row >= CHUNK) continue;
+    const uint at = rows.first + row * rows.stride + first_pack + pack;
+    if (row < chunk.tokens) {
+      dq.data[at] = narrow(query_sums[n]);
+      dk.data[at] = narrow(key_sums[n]);
+    }
+  }
+}

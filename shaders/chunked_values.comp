@@ -1,0 +1,142 @@
+// dv of VALUE_TILE columns of a head, each chunk by itself, of the rules without correction:
+//   dV = sum_e [ (K ∘ e^{γ_C - γ}) D ] + scale (sum_e P)^T dO
+//
+// Shared memory, Cell: lefts, the longest of K ∘ e^{γ_C - γ} [C][K / PACK + 1], the sum of P [C][C / PACK + 1] and dV
+// [C][VALUE_TILE / PACK + 1]; where matrices are cooperative rights, the longer of D^T [VALUE_TILE][K / PACK + 1] and dO
+// [C][VALUE_TILE / PACK + 1].
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "chunked.glsl"
+#include "chunked_keys.glsl"
+
+layout(constant_id = 4) const uint VALUE_TILE = 16;
+
+layout(binding = 5) readonly buffer ScoresBuffer { Pack data[]; } scores;        // [parts, C, C]: P
+layout(binding = 6) readonly buffer GradientsBuffer { Pack data[]; } gradients;  // [parts, V, K]: D^T
+layout(binding = 7) readonly buffer DoBuffer { Pack data[]; } d_o;               // [B, T, H, V]
+layout(binding = 8) writeonly buffer DvBuffer { Pack data[]; } dv;               // [B, T, H, V]
+#if RULE == GLA
+layout(binding = 9) readonly buffer DecayedKBuffer { Pack data[]; } decayed_k;   // [parts, C, K]: K ∘ e^{γ_C - γ}
+#endif
+
+const uint ROW_TILES = CHUNK / TILE;
+const uint COLUMN_TILES = VALUE_TILE / TILE;
+const uint ROW_STEP = TEAMS / COLUMN_TILES;  // teams that share a column of tiles
+const uint TEAM_TILES = (ROW_TILES + ROW_STEP - 1) / ROW_STEP;
+const uint VALUE_PACKS = VALUE_TILE / PACK;
+const uint VALUE_STRIDE = VALUE_PACKS + 1;
+const uint LONGER_STRIDE = KEY_STRIDE > CHUNK_STRIDE ? KEY_STRIDE : CHUNK_STRIDE;
+const uint SCORE_PACKS = FETCHES(CHUNK, CHUNK_PACKS);  // an invocation's
+
+shared Cell lefts[CHUNK * (LONGER_STRIDE > VALUE_STRIDE ? LONGER_STRIDE : VALUE_STRIDE)];
+#if COOPERATIVE
+shared Cell rights[VALUE_TILE * KEY_STRIDE > CHUNK * VALUE_STRIDE ? VALUE_TILE * KEY_STRIDE : CHUNK * VALUE_STRIDE];
+#endif
+
+void main() {
+  const uint thread = thread_index(), team = team_index();
+  const uint head = gl_WorkGroupID.y;
+  const uint value_packs = value_dim / PACK;
+  const Chunk chunk = chunk_in(gl_WorkGroupID.x);
+  if (chunk.tokens == 0) return;
+  const uint first_column = gl_WorkGroupID.z * VALUE_TILE;
+  const uint column = team % COLUMN_TILES * TILE;  // of this team's tiles, which are ROW_STEP tiles apart
+  const uint first_row = team / COLUMN_TILES * TILE;
+  const Rows outputs = Rows((chunk.begin * heads + head) * value_packs + first_column / PACK, heads * value_packs, chunk.tokens);
+
+  Sum sums[TEAM_TILES];
+  UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) sums[n] = EMPTY;
+  Values score_sums[SCORE_PACKS];
+  UNROLLED for (uint n = 0; n < SCORE_PACKS; ++n) score_sums[n] = widen(Pack(0));
+
+  for (uint subhead = 0; subhead < expansion; ++subhead) {
+    const uint part = part_of(chunk, head, subhead);
+#if RULE == GLA
+    const Rows rows = part_rows(part);
+#else
+    const Rows rows = qk_rows(chunk, head, subhead);
+#endif
+    const uint gradients_at = (part * value_dim + first_column) * KEY_PACKS;
+#if RULE == SSD
+    const float last = gamma.data[part * CHUNK + CHUNK - 1];
+#endif
+
+    barrier();
+    for (uint i = thread; i < CHUNK * KEY_PACKS; i += THREADS) {
+      const uint row = i / KEY_PACKS, pack = i % KEY_PACKS;
+      Cell x = Cell(0);
+      if (row < rows.count) {
+        const uint at = rows.first + row * rows.stride + pack;
+#if RULE == LINEAR
+        x = cell(k.data[at]);
+#elif RULE == GLA
+        x = cell(decayed_k.data[at]);
+#else
+        x = cell(scaled(widen(k.data[at]), exp(last - gamma.data[part * CHUNK + row])));
+#endif
+      }
+      lefts[row * KEY_STRIDE + pack] = x;
+    }
+#if COOPERATIVE
+    STAGE(rights, KEY_STRIDE, VALUE_TILE, KEY_PACKS, gradients.data[gradients_at + row * KEY_PACKS + pack])
+#endif
+    UNROLLED for (uint n = 0; n < SCORE_PACKS; ++n) {
+      const uint row = (thread + n * THREADS) / CHUNK_PACKS, pack = (thread + n * THREADS) % CHUNK_PACKS;
+      if (row < chunk.tokens && pack * PACK / TILE <= row / TILE)
+        score_sums[n] = sum_of(score_sums[n], widen(scores.data[(part * CHUNK + row) * CHUNK_PACKS + pack]));
+    }
+    barrier();
+    UNROLLED for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {
+      Right right;
+#if COOPERATIVE
+      LOAD_RIGHT_TRANSPOSED(right, rights, column * KEY_STRIDE + channel / PACK, KEY_STRIDE);
+#else
+      LOAD_RIGHT_TRANSPOSED(right, gradients.data, gradients_at + column * KEY_PACKS + channel / PACK, KEY_PACKS);
+#endif
+      UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
+        const uint row = first_row + n * ROW_STEP * TILE;
+        if (row >= CHUNK) continue;
+        Left left;
+        LOAD_LEFT(left, lefts, row * KEY_STRIDE + channel / PACK, KEY_STRIDE);
+        MULTIPLY_ADD(sums[n], left, right);
+      }
+    }
+  }
+
+  barrier();
+  UNROLLED for (uint n = 0; n < SCORE_PACKS; ++n) {
+    const uint row = (thread + n * THREADS) / CHUNK_PACKS, pack = (thread + n * THREADS) % CHUNK_PACKS;
+    if (row < CHUNK) lefts[row * CHUNK_STRIDE + pack] = cell(scaled(score_sums[n], scale));
+  }
+#if COOPERATIVE
+  STAGE(rights, VALUE_STRIDE, CHUNK, VALUE_PACKS,
+        row < chunk.tokens ? d_o.data[outputs.first + row * outputs.stride + pack] : Pack(0))
+#endif
+  barrier();
+  UNROLLED for (uint token = 0; token < steps(CHUNK); token += DEPTH) {
+    Right right;
+#if COOPERATIVE
+    LOAD_RIGHT(right, rights, token * VALUE_STRIDE + column / PACK, VALUE_STRIDE);
+#else
+    ROWS_RIGHT(right, d_o.data, outputs, token, column);
+#endif
+    UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
+      const uint row = first_row + n * ROW_STEP * TILE;
+      if (row >= CHUNK || token < row) continue;
+      Left left;
+      LOAD_LEFT_TRANSPOSED(left, lefts, token * CHUNK_STRIDE + row / PACK, CHUNK_STRIDE);
+      MULTIPLY_ADD(sums[n], left, right);
+    }
+  }
+
+  barrier();
+  UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
+    const uint row = first_row + n * ROW_STEP * TILE;
+    if (row < CHUNK) STORE_CELLS(sums[n], lefts, row * VALUE_STRIDE + column / PACK, VALUE_STRIDE);
+  }
+  barrier();
+  for (uint i = thread; i < chunk.tokens * VALUE_PACKS; i += THREADS) {
+    const uint row = i / VALUE_PACKS, pack = i % VALUE_PACKS;
+    dv.data[outputs.first + row * outputs.stride + pack] = pack_of(lefts[row * VALUE_STRIDE + pack]);
+  }
+}
