@@ -7,6 +7,7 @@
 #include "runtime/vulkan_tiles.h"
 
 #include "runtime/vulkan_chunked.h"
+#include "runtime/vulkan_chunked_backward.h"
 
 namespace statescope {
 namespace {
@@ -81,8 +82,8 @@ std::string recurrent_missing(const Problem& problem, const DeviceLimits&) {
 constexpr std::uint32_t kStepTile = 32;
 // Rows a thread: 32 registers of state at work and as many on their way.
 constexpr std::uint32_t kStepRows = 8;
-// A workgroup of K = 128: several on a multiprocessor take turns. The most that every device has.
-constexpr std::uint32_t kStepThreads = 128;
+// Two subheads side by side at K = 128: one took 9 % longer on an H200, larger groups longer still.
+constexpr std::uint32_t kStepThreads = 256;
 
 Geometry recurrent_step_geometry(const Problem& problem, const DeviceLimits& limits) {
   const auto key_dim = static_cast<std::uint32_t>(problem.key_dim);
@@ -97,8 +98,8 @@ Geometry recurrent_step_geometry(const Problem& problem, const DeviceLimits& lim
   if (has_beta(problem.rule) && limits.subgroup_shuffle)
     g.lanes = std::min(g.lanes, std::bit_floor(g.subgroup_size));
   while (g.lanes * quads > limits.max_workgroup_size) g.lanes /= 2;
-  g.subheads =
-      std::clamp(kStepThreads / (g.lanes * quads), 1u, static_cast<std::uint32_t>(problem.expansion));
+  g.subheads = std::clamp(std::min(kStepThreads, limits.max_workgroup_size) / (g.lanes * quads), 1u,
+                          static_cast<std::uint32_t>(problem.expansion));
   // Whole subgroups: teams without a subhead go along.
   g.workgroup_size = round_up(g.subheads * g.lanes * quads, g.subgroup_size);
   g.subheads = g.workgroup_size / (g.lanes * quads);
@@ -167,10 +168,25 @@ Geometry chunked_geometry(const Problem& problem, const DeviceLimits& limits) {
   return g;
 }
 
+template <bool cooperative>
+Geometry chunked_backward_geometry(const Problem& problem, const DeviceLimits& limits) {
+  const auto tiles = vulkan_chunked::backward_tiles_of(problem, limits, cooperative);
+  Geometry g;
+  g.workgroup_size = tiles.forward.workgroup_size;
+  g.subgroup_size = tiles.forward.subgroup_size;
+  g.chunk = tiles.forward.chunk;
+  g.value_tile = tiles.reverse_tile;
+  // Of the kernel that carries the states' gradients.
+  g.workgroups = {static_cast<std::uint32_t>(problem.value_dim) / tiles.reverse_tile,
+                  static_cast<std::uint32_t>(problem.heads * problem.expansion),
+                  static_cast<std::uint32_t>(problem.sequences)};
+  g.tile_bytes = vulkan_chunked::largest_bytes(problem, tiles);
+  return g;
+}
+
 std::string chunked_missing(const Problem& problem, const DeviceLimits&) {
   if (problem.division == Division::kNaive)
     return "runs the subheads division; the naive one has comparison kernels";
-  if (problem.front_end) return "takes q and k expanded";
   if (problem.dtype != DType::kF32 && problem.seq_len < vulkan_chunked::kFewestTokens)
     return "takes " + std::to_string(vulkan_chunked::kFewestTokens) + " tokens or more of " +
            std::string(name(problem.dtype)) + ", found " + std::to_string(problem.seq_len);
@@ -178,18 +194,8 @@ std::string chunked_missing(const Problem& problem, const DeviceLimits&) {
 }
 
 std::string matrix_chunked_missing(const Problem& problem, const DeviceLimits& limits) {
-  const bool bfloat16 = problem.dtype == DType::kBf16;
-  const MatrixShape& shape = bfloat16 ? limits.matrix_bf16 : limits.matrix_f16;
-  const std::string type(name(problem.dtype));
-  if (!(bfloat16 ? limits.cooperative_matrix_bf16 : limits.cooperative_matrix_f16))
-    return "needs cooperative matrices of " + type + ", which the device has not";
-  if (shape.m != 16 || shape.n != 16 || shape.k != 16)
-    return "needs cooperative matrices of 16x16x16, has " + std::to_string(shape.m) + "x" +
-           std::to_string(shape.n) + "x" + std::to_string(shape.k);
-  if (limits.subgroup_min > 32 || limits.subgroup_max < 32)
-    return "needs subgroups of 32, has " + std::to_string(limits.subgroup_min) + " to " +
-           std::to_string(limits.subgroup_max);
-  return chunked_missing(problem, limits);
+  const std::string missing = vulkan_chunked::matrices_missing(problem.dtype, limits);
+  return missing.empty() ? chunked_missing(problem, limits) : missing;
 }
 
 std::string nothing_missing(const Problem&, const DeviceLimits&) {
@@ -250,6 +256,19 @@ std::span<const Variant> vulkan_variants() {
        recurrent_step_geometry,
        "rows of 128 bytes, eight a thread and as many on their way; a head's subheads in turn, so that o is "
        "summed once"},
+      {"vulkan.chunked.matrix.backward",
+       Api::kVulkan,
+       Series::kProduction,
+       Form::kChunked,
+       kEveryRule,
+       bits(Pass::kBackward),
+       bits(DType::kBf16, DType::kF16),
+       {16, 256},
+       {16, 256},
+       matrix_chunked_missing,
+       chunked_backward_geometry<true>,
+       "forward's states once more, their gradients serially from the last chunk, then dq, dk, dv, dg and "
+       "dbeta of every chunk at once, as products of cooperative matrices"},
       {"vulkan.recurrent.backward",
        Api::kVulkan,
        Series::kProduction,
@@ -263,6 +282,18 @@ std::span<const Variant> vulkan_variants() {
        recurrent_backward_geometry,
        "two scans as forward's leave the state before and its gradient after every 16 tokens; one thread a "
        "channel of K then takes the chunks side by side"},
+      {"vulkan.chunked.backward",
+       Api::kVulkan,
+       Series::kProduction,
+       Form::kChunked,
+       kEveryRule,
+       bits(Pass::kBackward),
+       kEveryType,
+       {16, 256},
+       {16, 256},
+       chunked_missing,
+       chunked_backward_geometry<false>,
+       "the same in float32, 4 x 4 of each tile an invocation: for every other device"},
       {"vulkan.comparison",
        Api::kVulkan,
        Series::kComparison,

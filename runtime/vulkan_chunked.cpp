@@ -16,9 +16,12 @@ constexpr std::uint32_t kTeamThreads = 16;
 constexpr std::uint32_t kMatrixSubgroup = 32;
 // The table of positions by which an invocation finds its elements of a cooperative matrix.
 constexpr std::size_t kPositionBytes = 1024;
-// 64 columns at K = 128 were slower on an H200 than twice the workgroups of 32.
-constexpr std::uint32_t kStatesTiles[] = {32, 16};
+// Of cooperative matrices, 64 columns on an H200: at E 8 and K = V = 128 0.70 ms, 32 columns 1.09; at E 1
+// 0.26 and 0.38.
+constexpr std::uint32_t kStatesTiles[] = {64, 32, 16};
 constexpr std::uint32_t kOutputsTiles[] = {128, 64, 32, 16};
+// Two teams merge a chunk's inverse, and 64 invocations take a row each.
+constexpr std::uint32_t kInvertThreads = 64;
 // Elements of a state that 256 invocations keep without cooperative matrices: 4 x 4 each. Twice as many spill
 // on RDNA3.
 constexpr std::int64_t kStateElements = 4096;
@@ -41,54 +44,90 @@ void count_bytes(const Problem& p, Tiles& t) {
 
   const std::size_t square = row_cells(t, chunk, chunk) * kCellBytes;
 
-  t.scores_bytes = positions + square;
-  if (gla) t.scores_bytes += keys + 4 * std::size_t(t.workgroup_size);
-  if (!gla && t.cooperative) t.scores_bytes += 2 * keys;
-  if (!gla && has_gate(p.rule)) t.scores_bytes += gates;
-  t.prepare_bytes = positions + (t.cooperative ? keys : 0) + 4 * chunk * (chunk + 4) + 2 * gates;
+  if (gla) {
+    const std::size_t eights = chunk / 8, panel = std::min(key_dim, 4 * (t.workgroup_size / eights));
+    const std::size_t tiles_of_rows = t.scores_buffers * row_cells(t, chunk, panel) * kCellBytes;
+    t.scores_bytes = positions + std::max(tiles_of_rows, square) + 4 * eights * panel +
+                     4 * (t.workgroup_size / chunk * chunk);
+  } else {
+    t.scores_bytes = positions + square;
+    if (t.cooperative) t.scores_bytes += keys + (delta ? std::max(keys, 4 * chunk * (chunk + 4)) : keys);
+    if (has_gate(p.rule)) t.scores_bytes += gates;
+  }
+  t.invert_bytes = square + gates;
 
-  const std::size_t blocks =
-      chunk / kTile * (t.states_tile / kTile) * row_cells(t, kTile, kTile) * kCellBytes;
-  const std::size_t state = row_cells(t, t.states_tile, key_dim) * kCellBytes;
-  t.states_bytes = positions + (t.cooperative ? keys : 0) + blocks + std::max(state, blocks);
-  if (delta && t.cooperative) t.states_bytes += square;
+  // Blocks of values, and the state: of a team where matrices are cooperative, else of the workgroup.
+  const std::size_t columns = t.cooperative ? kTile : t.states_tile;
+  const std::size_t blocks = chunk / kTile * (columns / kTile) * row_cells(t, kTile, kTile) * kCellBytes;
+  const std::size_t state = row_cells(t, columns, key_dim) * kCellBytes;
+  if (t.cooperative) {
+    t.states_bytes = keys + t.states_tile / kTile * std::max(state, blocks) + (delta ? square : 0);
+  } else {
+    t.states_bytes = blocks + std::max(state, blocks);
+  }
   if (has_gate(p.rule) && !gla) t.states_bytes += (delta ? 3 : 1) * gates;
   if (gla) t.states_bytes += 4 * key_dim;
 
-  t.outputs_bytes = positions + std::max({keys, square, row_cells(t, chunk, t.outputs_tile) * kCellBytes});
-  if (t.cooperative) t.outputs_bytes += row_cells(t, t.outputs_tile, std::max(key_dim, chunk)) * kCellBytes;
+  t.outputs_bytes = std::max(row_cells(t, chunk, kSlab), row_cells(t, chunk, t.outputs_tile)) * kCellBytes;
+  if (t.cooperative) t.outputs_bytes += row_cells(t, t.outputs_tile, kSlab) * kCellBytes;
 }
 
 }  // namespace
 
 std::size_t largest_bytes(const Problem& p, const Tiles& t) {
-  return std::max({t.scores_bytes, has_beta(p.rule) ? t.prepare_bytes : 0, t.states_bytes, t.outputs_bytes});
+  return std::max({t.scores_bytes, has_beta(p.rule) ? t.invert_bytes : 0, t.states_bytes, t.outputs_bytes});
 }
 
-Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperative) {
+std::string matrices_missing(DType dtype, const DeviceLimits& limits) {
+  const std::string type(name(dtype));
+  if (dtype == DType::kF32) return "needs elements of 16 bits, found " + type;
+  const bool bfloat16 = dtype == DType::kBf16;
+  const MatrixShape& shape = bfloat16 ? limits.matrix_bf16 : limits.matrix_f16;
+  if (!(bfloat16 ? limits.cooperative_matrix_bf16 : limits.cooperative_matrix_f16))
+    return "needs cooperative matrices of " + type + ", which the device has not";
+  if (shape.m != 16 || shape.n != 16 || shape.k != 16)
+    return "needs cooperative matrices of 16x16x16, has " + std::to_string(shape.m) + "x" +
+           std::to_string(shape.n) + "x" + std::to_string(shape.k);
+  if (limits.subgroup_min > 32 || limits.subgroup_max < 32)
+    return "needs subgroups of 32, has " + std::to_string(limits.subgroup_min) + " to " +
+           std::to_string(limits.subgroup_max);
+  return "";
+}
+
+Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperative,
+               std::uint32_t most_chunk) {
   const auto value_dim = static_cast<std::uint32_t>(problem.value_dim);
   Tiles t;
   t.cooperative = cooperative;
   t.workgroup_size = std::bit_floor(std::min(kThreads, limits.max_workgroup_size));
   t.subgroup_size = cooperative ? kMatrixSubgroup : 0;
-  t.teams = t.workgroup_size / (cooperative ? kMatrixSubgroup : kTeamThreads);
+  t.team_size = cooperative ? kMatrixSubgroup : kTeamThreads;
+  t.invert_size = kInvertThreads;
 
   const auto chains = static_cast<std::uint32_t>(
       std::min<std::int64_t>(problem.sequences * problem.heads * problem.expansion, 1 << 20));
   const auto fits = [&](std::size_t bytes) { return bytes <= limits.shared_memory_per_workgroup; };
   for (std::uint32_t chunk : kChunks) {
+    if (chunk > most_chunk) continue;
     t.chunk = chunk;
+    t.scores_buffers = 2;
+    count_bytes(problem, t);
+    if (!fits(t.scores_bytes)) t.scores_buffers = 1;
     for (std::uint32_t tile : kStatesTiles) {
       t.states_tile = tile;
+      t.states_size = cooperative ? tile / kTile * kMatrixSubgroup : t.workgroup_size;
       count_bytes(problem, t);
+      // Teams of cooperative matrices carry 16 columns each, whatever the workgroup; the others share what it
+      // has.
       const bool enough = chains * (value_dim / tile) >= kWorkgroups * limits.multiprocessors;
-      const bool in_registers = cooperative || problem.key_dim * tile <= kStateElements;
-      if (value_dim % tile == 0 && fits(t.states_bytes) && enough && in_registers) break;
+      const bool in_registers = problem.key_dim * tile <= kStateElements;
+      if (value_dim % tile == 0 && fits(t.states_bytes) && (cooperative || (enough && in_registers))) break;
     }
     for (std::uint32_t tile : kOutputsTiles) {
       t.outputs_tile = tile;
       count_bytes(problem, t);
-      if (value_dim % tile == 0 && tile / kTile <= t.teams && fits(t.outputs_bytes)) break;
+      if (value_dim % tile == 0 && tile / kTile <= t.workgroup_size / t.team_size && fits(t.outputs_bytes))
+        break;
     }
     if (fits(largest_bytes(problem, t))) break;
   }

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include <statescope/variants.h>
 
@@ -14,16 +15,25 @@ namespace statescope::vulkan_chunked {
 /// error of the sum is not averaged out.
 inline constexpr std::int64_t kFewestTokens = 16;
 
+/// The depth that chunked_outputs.comp multiplies at a time.
+inline constexpr std::uint32_t kSlab = 64;
+
+/// Empty when the device multiplies matrices of this type as the kernels want it, else what is missing.
+std::string matrices_missing(DType dtype, const DeviceLimits& limits);
+
 struct Tiles {
-  bool cooperative = false;          ///< products by cooperative matrices
-  std::uint32_t chunk = 0;           ///< C, tokens
-  std::uint32_t workgroup_size = 0;  ///< invocations, of every kernel
-  std::uint32_t subgroup_size = 0;   ///< asked for; 0: whatever the device has
-  std::uint32_t teams = 0;           ///< of a workgroup; each works on one 16 x 16 tile at a time
-  std::uint32_t states_tile = 0;     ///< columns of V of a workgroup that carries a state
-  std::uint32_t outputs_tile = 0;    ///< columns of V of a workgroup that makes o
-  std::size_t scores_bytes = 0;      ///< shared memory of each kernel
-  std::size_t prepare_bytes = 0;
+  bool cooperative = false;           ///< products by cooperative matrices
+  std::uint32_t chunk = 0;            ///< C, tokens
+  std::uint32_t workgroup_size = 0;   ///< invocations, of every kernel but the two below
+  std::uint32_t subgroup_size = 0;    ///< asked for; 0: whatever the device has
+  std::uint32_t team_size = 0;        ///< invocations that work on one 16 x 16 tile at a time
+  std::uint32_t states_size = 0;      ///< invocations that carry a state
+  std::uint32_t invert_size = 0;      ///< invocations that invert a chunk's system
+  std::uint32_t states_tile = 0;      ///< columns of V of a workgroup that carries a state
+  std::uint32_t outputs_tile = 0;     ///< columns of V of a workgroup that makes o
+  std::uint32_t scores_buffers = 0;   ///< gla: tiles of scaled rows in shared memory at a time
+  std::size_t scores_bytes = 0;       ///< shared memory of each kernel
+  std::size_t invert_bytes = 0;
   std::size_t states_bytes = 0;
   std::size_t outputs_bytes = 0;
 };
@@ -33,6 +43,7 @@ std::size_t largest_bytes(const Problem& problem, const Tiles& tiles);
 
 /// The largest chunk, and then the largest tiles, that fit the device's shared memory; where none fits, the
 /// smallest there are.
-Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperative);
+Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperative,
+               std::uint32_t most_chunk = 64);
 
 }  // namespace statescope::vulkan_chunked

@@ -18,8 +18,11 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 2) const uint KEY_DIM = 64;  // K
 layout(constant_id = 3) const uint CHUNK = 64;    // C, tokens
 
-layout(binding = 0) readonly buffer QBuffer { Pack data[]; } q;           // [B, T, Hq, E, K]
-layout(binding = 1) readonly buffer KBuffer { Pack data[]; } k;           // [B, T, Hq, E, K]
+#ifndef QK
+#define QK Pack  // what q and k are read by
+#endif
+layout(binding = 0) readonly buffer QBuffer { QK data[]; } q;             // [B, T, Hq, E, K]
+layout(binding = 1) readonly buffer KBuffer { QK data[]; } k;             // [B, T, Hq, E, K]
 layout(binding = 2) readonly buffer VBuffer { Pack data[]; } v;           // [B, T, H, V]
 layout(binding = 3) readonly buffer CuSeqlensBuffer { int data[]; } cu_seqlens;  // [N + 1]
 
@@ -35,6 +38,10 @@ layout(push_constant) uniform Sizes {
   uint slot_begin;
   uint slot_end;
   float scale;
+#if BACKWARD
+  uint has_final;    // dht takes part
+  uint stretch;      // of backward's launches, which keep the states between them
+#endif
 };
 
 uint sequence_begin(uint sequence) { return packed != 0 ? uint(cu_seqlens.data[sequence]) : sequence * seq_len; }
@@ -87,12 +94,15 @@ const uint KEY_STRIDE = KEY_PACKS + 1;
 const uint CHUNK_PACKS = CHUNK / PACK;
 const uint CHUNK_STRIDE = CHUNK_PACKS + 1;
 
-// Where the gates go: γ of every token, cumulated within its chunk, and past a chunk's end γ of its last.
+// Where the gates go: γ of every token, cumulated within its chunk, and past a chunk's end γ of its last. Of gla only
+// backward wants them.
 #if RULE == GLA
+#ifdef GAMMA_OF_CHANNELS
 layout(binding = 4) buffer GammaBuffer { vec4 data[]; } gamma;  // [parts, C, K]
 Values gamma_at(uint part, uint row, uint pack) {
   return VALUES_FROM(gamma.data, (part * CHUNK + row) * KEY_DIM / 4 + pack * PACK / 4);
 }
+#endif
 #elif RULE != LINEAR
 layout(binding = 4) buffer GammaBuffer { float data[]; } gamma;  // [parts, C]
 #endif

@@ -1,6 +1,7 @@
 // γ_i = g_1 + .. + g_i within each chunk, float32: an invocation a gate (of gla, four channels).
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#define GAMMA_OF_CHANNELS 1
 #include "chunked.glsl"
 
 #if RULE == GLA

@@ -1,11 +1,13 @@
 // o of VALUE_TILE columns of a head, each chunk by itself, summed over the subheads in their order:
-//   O = scale sum_e [ (Q ∘ e^γ) S + P U ]
+//   O = scale sum_e [ (Q ∘ e^γ) S + P U ] = scale sum_e [ Q ∘ e^γ  P ] [ S; U ]
+// as one sum over slabs of at most 64 of the depth: a subhead's K by 64 and then its chunk. A slab is fetched while the one
+// before it is multiplied. (A second place for it, and a barrier less, was slower on an H200: fewer workgroups fit.)
 //
-// Shared memory, Cell: lefts, the longest of Q ∘ e^γ [C][K / PACK + 1], P [C][C / PACK + 1] and O
-// [C][VALUE_TILE / PACK + 1]; where matrices are cooperative rights, the longer of S^T [VALUE_TILE][K / PACK + 1] and U^T
-// [VALUE_TILE][C / PACK + 1].
+// Shared memory, Cell: lefts, the larger of a slab [C][64 / PACK + 1] and O [C][VALUE_TILE / PACK + 1]; where matrices are
+// cooperative rights, a slab [VALUE_TILE][64 / PACK + 1] of S^T or U^T.
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#define NO_POSITIONS 1
 #include "chunked.glsl"
 #include "chunked_keys.glsl"
 
@@ -18,7 +20,17 @@ layout(binding = 7) readonly buffer CorrectedBuffer { Pack data[]; } corrected;
 layout(binding = 8) writeonly buffer OBuffer { Pack data[]; } o;                 // [B, T, H, V]
 #if RULE == GLA
 layout(binding = 9) readonly buffer DecayedQBuffer { Pack data[]; } decayed_q;   // [parts, C, K]: Q ∘ e^γ
+#define QUERIES decayed_q
+#else
+#define QUERIES q
 #endif
+
+const uint SLAB = 64;
+const uint SLAB_PACKS = SLAB / PACK;
+const uint SLAB_STRIDE = SLAB_PACKS + 1;
+const uint KEY_SLABS = (KEY_DIM + SLAB - 1) / SLAB;
+const uint SLABS = KEY_SLABS + 1;  // of a subhead
+const bool WHOLE_SLABS = KEY_DIM % SLAB == 0 && CHUNK == SLAB;
 
 const uint ROW_TILES = CHUNK / TILE;
 const uint COLUMN_TILES = VALUE_TILE / TILE;
@@ -26,12 +38,18 @@ const uint ROW_STEP = TEAMS / COLUMN_TILES;  // teams that share a column of til
 const uint O_TILES = (ROW_TILES + ROW_STEP - 1) / ROW_STEP;
 const uint VALUE_PACKS = VALUE_TILE / PACK;
 const uint VALUE_STRIDE = VALUE_PACKS + 1;
-const uint LONGER_STRIDE = KEY_STRIDE > CHUNK_STRIDE ? KEY_STRIDE : CHUNK_STRIDE;
 
-shared Cell lefts[CHUNK * (LONGER_STRIDE > VALUE_STRIDE ? LONGER_STRIDE : VALUE_STRIDE)];
+shared Cell lefts[CHUNK * (SLAB_STRIDE > VALUE_STRIDE ? SLAB_STRIDE : VALUE_STRIDE)];
 #if COOPERATIVE
-shared Cell rights[VALUE_TILE * LONGER_STRIDE];
+shared Cell rights[VALUE_TILE * SLAB_STRIDE];
 #endif
+
+#if RULE == GATED_DELTA
+#define VALUES_PART(part) (part)
+#else
+#define VALUES_PART(part) (chunk.slot * heads + head)
+#endif
+#define VALUES_AT(part) ((VALUES_PART(part) * value_dim + first_column) * CHUNK_PACKS)
 
 void main() {
   const uint thread = thread_index(), team = team_index();
@@ -44,82 +62,101 @@ void main() {
   const uint first_row = team / COLUMN_TILES * TILE;
 
   Sum sums[O_TILES];
-  for (uint n = 0; n < O_TILES; ++n) sums[n] = EMPTY;
+  UNROLLED for (uint n = 0; n < O_TILES; ++n) sums[n] = EMPTY;
 
-// What a team adds up: rows of `lefts` times columns that lie in `memory` from `at` on.
-#define ADD_PRODUCTS(depth, left_stride, memory, at, right_stride, wanted)                       \
-  for (uint d = 0; d < steps(depth); d += DEPTH) {                                               \
-    Right right;                                                                                 \
-    LOAD_RIGHT_TRANSPOSED(right, memory, (at) + column * (right_stride) + d / PACK, right_stride); \
-    for (uint n = 0; n < O_TILES; ++n) {                                                         \
-      const uint row = first_row + n * ROW_STEP * TILE;                                          \
-      if (row >= CHUNK || !(wanted)) continue;                                                   \
-      Left left;                                                                                 \
-      LOAD_LEFT(left, lefts, row * (left_stride) + d / PACK, left_stride);                       \
-      MULTIPLY_ADD(sums[n], left, right);                                                        \
-    }                                                                                            \
+  // Of the slab under way.
+  Pack fetched_lefts[FETCHES(CHUNK, SLAB_PACKS)];
+#if COOPERATIVE
+  Pack fetched_rights[FETCHES(VALUE_TILE, SLAB_PACKS)];
+#define FETCH_RIGHTS(source) FETCH(fetched_rights, VALUE_TILE, SLAB_PACKS, source)
+#else
+#define FETCH_RIGHTS(source)
+#endif
+#if RULE == SSD || RULE == GATED_DELTA
+  float fetched_gammas[FETCHES(CHUNK, SLAB_PACKS)];
+#define FETCH_GAMMAS FETCH(fetched_gammas, CHUNK, SLAB_PACKS, gamma.data[part * CHUNK + row])
+#else
+#define FETCH_GAMMAS
+#endif
+#if RULE == GLA
+#define QUERY_ROWS part_rows(part)
+#else
+#define QUERY_ROWS qk_rows(chunk, head, subhead)
+#endif
+#define FETCH_SLAB(slab)                                                                                          \
+  {                                                                                                               \
+    const uint subhead = (slab) / SLABS, first_pack = (slab) % SLABS * SLAB_PACKS;                                \
+    const uint part = part_of(chunk, head, subhead);                                                              \
+    if ((slab) % SLABS < KEY_SLABS) {                                                                             \
+      const Rows rows = QUERY_ROWS;                                                                               \
+      FETCH(fetched_lefts, CHUNK, SLAB_PACKS,                                                                     \
+            row < rows.count && (WHOLE_SLABS || first_pack + pack < KEY_PACKS)                                    \
+                ? QUERIES.data[rows.first + row * rows.stride + first_pack + pack]                                \
+                : Pack(0))                                                                                        \
+      FETCH_GAMMAS                                                                                                \
+      FETCH_RIGHTS(WHOLE_SLABS || first_pack + pack < KEY_PACKS                                                   \
+                       ? states.data[(part * value_dim + first_column + row) * KEY_PACKS + first_pack + pack]     \
+                       : Pack(0))                                                                                 \
+    } else {                                                                                                      \
+      FETCH(fetched_lefts, CHUNK, SLAB_PACKS,                                                                     \
+            pack * PACK / TILE <= row / TILE && (WHOLE_SLABS || pack < CHUNK_PACKS)                               \
+                ? scores.data[(part * CHUNK + row) * CHUNK_PACKS + pack]                                          \
+                : Pack(0))                                                                                        \
+      FETCH_RIGHTS(WHOLE_SLABS || pack < CHUNK_PACKS ? corrected.data[VALUES_AT(part) + row * CHUNK_PACKS + pack] \
+                                                     : Pack(0))                                                   \
+    }                                                                                                             \
   }
 
-  for (uint subhead = 0; subhead < expansion; ++subhead) {
-    const uint part = part_of(chunk, head, subhead);
-#if RULE == GLA
-    const Rows rows = part_rows(part);
-#else
-    const Rows rows = qk_rows(chunk, head, subhead);
-#endif
-#if RULE == GATED_DELTA
-    const uint values_part = part;
-#else
-    const uint values_part = chunk.slot * heads + head;
-#endif
-    const uint states_at = (part * value_dim + first_column) * KEY_PACKS;
-    const uint values_at = (values_part * value_dim + first_column) * CHUNK_PACKS;
-    const uint scores_at = part * CHUNK * CHUNK_PACKS;
-
+  FETCH_SLAB(0)
+  for (uint slab = 0; slab < expansion * SLABS; ++slab) {
+    const bool of_chunk = slab % SLABS == KEY_SLABS;  // P and U, not Q and S
     barrier();
-    for (uint i = thread; i < CHUNK * KEY_PACKS; i += THREADS) {
-      const uint row = i / KEY_PACKS, pack = i % KEY_PACKS;
-      Cell x = Cell(0);
-      if (row < rows.count) {
-        const uint at = rows.first + row * rows.stride + pack;
-#if RULE == LINEAR
-        x = cell(q.data[at]);
-#elif RULE == GLA
-        x = cell(decayed_q.data[at]);
-#else
-        x = cell(scaled(widen(q.data[at]), exp(gamma.data[part * CHUNK + row])));
-#endif
+    UNROLLED for (uint n = 0; n < FETCHES(CHUNK, SLAB_PACKS); ++n) {
+      const uint row = (thread + n * THREADS) / SLAB_PACKS, pack = (thread + n * THREADS) % SLAB_PACKS;
+      if (row >= CHUNK) continue;
+#if RULE == SSD || RULE == GATED_DELTA
+      if (!of_chunk) {
+        lefts[row * SLAB_STRIDE + pack] = cell(scaled(widen(fetched_lefts[n]), exp(fetched_gammas[n])));
+        continue;
       }
-      lefts[row * KEY_STRIDE + pack] = x;
+#endif
+      lefts[row * SLAB_STRIDE + pack] = cell(fetched_lefts[n]);
     }
 #if COOPERATIVE
-    STAGE(rights, KEY_STRIDE, VALUE_TILE, KEY_PACKS, states.data[states_at + row * KEY_PACKS + pack])
-    Pack values[FETCHES(VALUE_TILE, CHUNK_PACKS)];
-    FETCH(values, VALUE_TILE, CHUNK_PACKS, corrected.data[values_at + row * CHUNK_PACKS + pack])
+    PLACE(rights, SLAB_STRIDE, VALUE_TILE, SLAB_PACKS, fetched_rights)
 #endif
-    Pack reads[FETCHES(CHUNK, CHUNK_PACKS)];
-    FETCH(reads, CHUNK, CHUNK_PACKS,
-          pack * PACK / TILE <= row / TILE ? scores.data[scores_at + row * CHUNK_PACKS + pack] : Pack(0))
     barrier();
+    if (slab + 1 < expansion * SLABS) FETCH_SLAB(slab + 1)
+
+    const uint depth = of_chunk ? CHUNK : min(KEY_DIM - slab % SLABS * SLAB, SLAB);
+#if !COOPERATIVE
+    const uint part = part_of(chunk, head, slab / SLABS);
+    const uint states_at = (part * value_dim + first_column + column) * KEY_PACKS + slab % SLABS * SLAB_PACKS;
+#endif
+    UNROLLED for (uint d = 0; d < steps(SLAB); d += DEPTH) {
+      if (!WHOLE_SLABS && d >= depth) break;
+      Right right;
 #if COOPERATIVE
-    ADD_PRODUCTS(KEY_DIM, KEY_STRIDE, rights, 0, KEY_STRIDE, true)
+      LOAD_RIGHT_TRANSPOSED(right, rights, column * SLAB_STRIDE + d / PACK, SLAB_STRIDE);
 #else
-    ADD_PRODUCTS(KEY_DIM, KEY_STRIDE, states.data, states_at, KEY_PACKS, true)
+      if (of_chunk) {
+        LOAD_RIGHT_TRANSPOSED(right, corrected.data, VALUES_AT(part) + column * CHUNK_PACKS + d / PACK, CHUNK_PACKS);
+      } else {
+        LOAD_RIGHT_TRANSPOSED(right, states.data, states_at + d / PACK, KEY_PACKS);
+      }
 #endif
-    barrier();
-    PLACE(lefts, CHUNK_STRIDE, CHUNK, CHUNK_PACKS, reads)
-#if COOPERATIVE
-    PLACE(rights, CHUNK_STRIDE, VALUE_TILE, CHUNK_PACKS, values)
-    barrier();
-    ADD_PRODUCTS(CHUNK, CHUNK_STRIDE, rights, 0, CHUNK_STRIDE, d < row + TILE)
-#else
-    barrier();
-    ADD_PRODUCTS(CHUNK, CHUNK_STRIDE, corrected.data, values_at, CHUNK_PACKS, d < row + TILE)
-#endif
+      UNROLLED for (uint n = 0; n < O_TILES; ++n) {
+        const uint row = first_row + n * ROW_STEP * TILE;
+        if (row >= CHUNK || (of_chunk && d >= row + TILE)) continue;
+        Left left;
+        LOAD_LEFT(left, lefts, row * SLAB_STRIDE + d / PACK, SLAB_STRIDE);
+        MULTIPLY_ADD(sums[n], left, right);
+      }
+    }
   }
 
   barrier();
-  for (uint n = 0; n < O_TILES; ++n) {
+  UNROLLED for (uint n = 0; n < O_TILES; ++n) {
     const uint row = first_row + n * ROW_STEP * TILE;
     if (row >= CHUNK) continue;
     sums[n] *= scale;

@@ -1,75 +1,89 @@
-// P = Q K^T ∘ Γ of each chunk of each subhead, j <= i: what a token reads of those before it in its chunk.
+// What a chunk of a subhead makes of its own rows alone, j the column:
+//   P = Q K^T ∘ Γ, j <= i: what a token reads of those before it in its chunk;
+//   gated_delta too: G = K K^T ∘ Γ, j < i: of the system that chunked_invert.comp inverts.
+// gla, whose decay sits inside the sum over the channels, has chunked_scores_gla.comp.
 //
-// Of gla, P is no masked product of Q and K: the decay sits inside the sum over the channels. For a pivot π between j and
-// i it splits into two factors that are both <= 1: (q_i e^{γ_i - γ_π}) . (k_j e^{γ_π - γ_j}). The pairs whose pivot is the
-// end of the first half of a span of 2 h tokens are those of the span's second half with its first: one tile of rows, the
-// first halves scaled k and the second halves scaled q, multiplied with itself, has them all. h = C / 2, .., 2, 1 covers
-// every pair i > j, and i = j has no decay. Q ∘ e^γ and K ∘ e^{γ_C - γ} are left for the kernels that follow.
+// A team takes 16 x 16 tiles on or below the diagonal, one at a time, and P goes out before G is made: workgroups that
+// wait in turn, with few registers each, are faster than one that holds all its tiles. G goes out in float32, or in f16
+// where matrices are cooperative: bf16 would lose three bits before the inverse is even taken. Backward wants it in the
+// elements' type too.
 //
-// Shared memory, Cell: result [C][C / PACK + 1]; keys and queries [C][K / PACK + 1] where matrices are cooperative; gla instead mixed
-// [C][K / PACK + 1] and own, a float an invocation; float gates.
+// Shared memory, Cell: result [C][C / PACK + 1]; where matrices are cooperative keys and queries [C][K / PACK + 1], G in
+// float32 [C][C + 4] in the queries' place. float: gammas [C].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "chunked.glsl"
 #include "chunked_keys.glsl"
 
 layout(binding = 5) writeonly buffer ScoresBuffer { Pack data[]; } scores;  // [parts, C, C], in 16 x 16 tiles with j <= i
-
-#if RULE == GLA
-layout(binding = 6) writeonly buffer DecayedQBuffer { Pack data[]; } decayed_q;  // [parts, C, K]: Q ∘ e^γ
-layout(binding = 7) writeonly buffer DecayedKBuffer { Pack data[]; } decayed_k;  // [parts, C, K]: K ∘ e^{γ_C - γ}
+#if RULE == GATED_DELTA
+layout(binding = 6) writeonly buffer SystemBuffer { Cell data[]; } system;  // [parts, C, C] as scores: G
+#if BACKWARD
+layout(binding = 7) writeonly buffer GramBuffer { Pack data[]; } gram;      // likewise
+#endif
 #endif
 
 const uint ROW_TILES = CHUNK / TILE;
+const uint LOWER_TILES = ROW_TILES * (ROW_TILES + 1) / 2;
+const uint FLOAT_STRIDE = CHUNK / 4 + 1;  // cells of 16 bytes
 
-shared Cell result[CHUNK * CHUNK_STRIDE];
-#if RULE == GLA
-shared Cell mixed[CHUNK * KEY_STRIDE];
-const uint SHARERS = TEAMS * TEAM_SIZE / CHUNK;  // invocations that share a row
-shared float own[CHUNK * SHARERS];               // parts of q_i . k_i
-#else
 #if COOPERATIVE
 shared Cell keys[CHUNK * KEY_STRIDE];
-shared Cell queries[CHUNK * KEY_STRIDE];
+shared Cell result[CHUNK * CHUNK_STRIDE];
+#if RULE == GATED_DELTA
+shared Cell queries[CHUNK * (KEY_STRIDE > FLOAT_STRIDE ? KEY_STRIDE : FLOAT_STRIDE)];
+#define gram_result queries
 #else
+shared Cell queries[CHUNK * KEY_STRIDE];
+#endif
+#else
+shared Cell result[CHUNK * CHUNK_STRIDE];  // a cell is four float32: G's place too
+#define gram_result result
 #define keys k.data
 #define queries q.data
 #endif
 #if RULE != LINEAR
 shared float gammas[CHUNK];
 #endif
+
+#if RULE == GATED_DELTA
+// Eight elements of G, or four, from where it stands in float32.
+Values gram_at(uint at) {
+#if COOPERATIVE
+  return Values(uintBitsToFloat(queries[at]), uintBitsToFloat(queries[at + 1]));
+#else
+  return result[at];
+#endif
+}
+Cell system_cell(Values x) {
+#if COOPERATIVE
+  return uvec4(packHalf2x16(x.low.xy), packHalf2x16(x.low.zw), packHalf2x16(x.high.xy), packHalf2x16(x.high.zw));
+#else
+  return x;
+#endif
+}
 #endif
 
-#if RULE == GLA
-void stage_mixed(Rows rows, uint part, uint half_span) {
-  // Unrolled, it takes the registers of a second workgroup.
-  [[dont_unroll]] for (uint i = thread_index(); i < CHUNK * KEY_PACKS; i += gl_WorkGroupSize.x) {
-    const uint row = i / KEY_PACKS, pack = i % KEY_PACKS;
-    const uint at = rows.first + row * rows.stride + pack;
-    const uint pivot = row / (2 * half_span) * 2 * half_span + half_span - 1;
-    const Values here = gamma_at(part, row, pack), there = gamma_at(part, pivot, pack);
-    Cell x = Cell(0);
-    if (row < rows.count) {
-      x = row > pivot ? cell(product(widen(q.data[at]), exponentials(difference(here, there))))
-                      : cell(product(widen(k.data[at]), exponentials(difference(there, here))));
-    }
-    mixed[row * KEY_STRIDE + pack] = x;
-  }
-}
+// The n-th tile on or below the diagonal, row by row: 0; 1 2; 3 4 5; 6 ...
+uint tile_row(uint n) { return n < 1 ? 0 : n < 3 ? 1 : n < 6 ? 2 : 3; }
+uint tile_column(uint n) { return n - tile_row(n) * (tile_row(n) + 1) / 2; }
 
-// The product of two 16-row blocks of `mixed`.
-Sum mixed_product(uint row, uint column) {
+// A tile of K K^T or of Q K^T.
+Sum product_with_keys(bool of_keys, Rows rows, uint row, uint from) {
   Sum products = EMPTY;
-  for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {
+  UNROLLED for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {
     Left left;
     Right right;
-    LOAD_LEFT(left, mixed, row * KEY_STRIDE + channel / PACK, KEY_STRIDE);
-    LOAD_RIGHT_TRANSPOSED(right, mixed, column * KEY_STRIDE + channel / PACK, KEY_STRIDE);
+    if (of_keys) {
+      ROWS_LEFT(left, keys, rows, row, channel);
+    } else {
+      ROWS_LEFT(left, queries, rows, row, channel);
+    }
+    ROWS_RIGHT_TRANSPOSED(right, keys, rows, channel, from);
     MULTIPLY_ADD(products, left, right);
   }
   return products;
 }
-#endif
 
 void main() {
   const uint thread = thread_index(), team = team_index();
@@ -78,72 +92,21 @@ void main() {
   if (chunk.tokens == 0) return;
   const uint part = part_of(chunk, head, subhead);
   const Rows rows = qk_rows(chunk, head, subhead);
-  find_positions();
 
-#if RULE == GLA
-  if (thread < CHUNK * SHARERS) {
-    const uint row = thread / SHARERS;
-    float sum = 0;
-    [[dont_unroll]] for (uint pack = thread % SHARERS; pack < KEY_PACKS; pack += SHARERS) {
-      const uint at = rows.first + row * rows.stride + pack, to = part_rows(part).first + row * KEY_PACKS + pack;
-      if (row < rows.count) {
-        const Values query = widen(q.data[at]), key = widen(k.data[at]), here = gamma_at(part, row, pack);
-        sum += dot_of(query, key);
-        decayed_q.data[to] = narrow(product(query, exponentials(here)));
-        decayed_k.data[to] = narrow(product(key, exponentials(difference(gamma_at(part, CHUNK - 1, pack), here))));
-      } else {
-        decayed_q.data[to] = decayed_k.data[to] = Pack(0);
-      }
-    }
-    own[thread] = sum;
-  }
-  Sum diagonal = EMPTY;  // this team's tile on the diagonal
-  for (uint half_span = CHUNK / 2; half_span > 0; half_span /= 2) {
-    stage_mixed(rows, part, half_span);
-    barrier();
-    if (half_span >= TILE) {
-      const uint blocks = half_span / TILE;  // in half a span
-      for (uint tile = team; tile < ROW_TILES * blocks / 2; tile += TEAMS) {
-        const uint row = (tile / (blocks * blocks) * 2 * blocks + blocks + tile / blocks % blocks) * TILE;
-        const uint from = (tile / (blocks * blocks) * 2 * blocks + tile % blocks) * TILE;
-        const Sum products = mixed_product(row, from);
-        STORE_CELLS(products, result, row * CHUNK_STRIDE + from / PACK, CHUNK_STRIDE);
-      }
-    } else if (team < ROW_TILES) {
-      const Sum products = mixed_product(team * TILE, team * TILE);
-      for (uint e = 0; e < ELEMENTS; ++e) {
-        const uint i = row_of(e) / half_span, j = column_of(e) / half_span;
-        if (i % 2 == 1 && j == i - 1) VALUE(diagonal, e) += VALUE(products, e);
-      }
-    }
-    barrier();
-  }
-  if (team < ROW_TILES) {
-    for (uint e = 0; e < ELEMENTS; ++e) {
-      if (row_of(e) != column_of(e)) continue;
-      for (uint i = 0; i < SHARERS; ++i) VALUE(diagonal, e) += own[(team * TILE + row_of(e)) * SHARERS + i];
-    }
-    STORE_CELLS(diagonal, result, team * TILE * CHUNK_STRIDE + team * TILE / PACK, CHUNK_STRIDE);
-  }
-#else
-  STAGE_ROWS(queries, q, rows)
-  STAGE_ROWS(keys, k, rows)
+  FETCH_ROWS(fetched_queries, q, rows)
+  FETCH_ROWS(fetched_keys, k, rows)
+  find_positions();
 #if RULE != LINEAR
-  for (uint i = thread; i < CHUNK; i += gl_WorkGroupSize.x) gammas[i] = gamma.data[part * CHUNK + i];
+  for (uint i = thread; i < CHUNK; i += THREADS) gammas[i] = gamma.data[part * CHUNK + i];
 #endif
+  PLACE_ROWS(queries, fetched_queries)
+  PLACE_ROWS(keys, fetched_keys)
   barrier();
-  for (uint tile = team; tile < ROW_TILES * ROW_TILES; tile += TEAMS) {
-    const uint row = tile / ROW_TILES * TILE, from = tile % ROW_TILES * TILE;
-    if (from > row) continue;
-    Sum products = EMPTY;
-    for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {
-      Left left;
-      Right right;
-      ROWS_LEFT(left, queries, rows, row, channel);
-      ROWS_RIGHT_TRANSPOSED(right, keys, rows, channel, from);
-      MULTIPLY_ADD(products, left, right);
-    }
-    for (uint e = 0; e < ELEMENTS; ++e) {
+
+  for (uint tile = team; tile < LOWER_TILES; tile += TEAMS) {
+    const uint row = tile_row(tile) * TILE, from = tile_column(tile) * TILE;
+    Sum products = product_with_keys(false, rows, row, from);
+    UNROLLED for (uint e = 0; e < ELEMENTS; ++e) {
       const uint i = row + row_of(e), j = from + column_of(e);
 #if RULE == LINEAR
       if (j > i) VALUE(products, e) = 0;
@@ -153,11 +116,35 @@ void main() {
     }
     STORE_CELLS(products, result, row * CHUNK_STRIDE + from / PACK, CHUNK_STRIDE);
   }
-#endif
   barrier();
   for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
     const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
     if (pack * PACK / TILE <= row / TILE)
       scores.data[part * CHUNK * CHUNK_PACKS + i] = pack_of(result[row * CHUNK_STRIDE + pack]);
   }
+
+#if RULE == GATED_DELTA
+#if !COOPERATIVE
+  barrier();
+#endif
+  for (uint tile = team; tile < LOWER_TILES; tile += TEAMS) {
+    const uint row = tile_row(tile) * TILE, from = tile_column(tile) * TILE;
+    Sum products = product_with_keys(true, rows, row, from);
+    UNROLLED for (uint e = 0; e < ELEMENTS; ++e) {
+      const uint i = row + row_of(e), j = from + column_of(e);
+      VALUE(products, e) *= j < i ? exp(gammas[i] - gammas[j]) : 0;
+    }
+    STORE_FLOATS(products, gram_result, row * FLOAT_STRIDE + from / 4, FLOAT_STRIDE);
+  }
+  barrier();
+  for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
+    const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
+    if (pack * PACK / TILE > row / TILE) continue;
+    const Values x = gram_at(row * FLOAT_STRIDE + pack * PACK / 4);
+    system.data[part * CHUNK * CHUNK_PACKS + i] = system_cell(x);
+#if BACKWARD
+    gram.data[part * CHUNK * CHUNK_PACKS + i] = narrow(x);
+#endif
+  }
+#endif
 }

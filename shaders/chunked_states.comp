@@ -1,13 +1,14 @@
 // The states at every chunk's start and the corrected values U, serially over the chunks; the equations of
 // runtime/cpu/chunked_*.cpp, for VALUE_TILE columns of one subhead's state, kept in float32 in tiles of registers:
-//   gated_delta  U = A diag(beta) (V - e^γ ∘ (K S));  others U = V
+//   gated_delta  U = diag(beta) A (V - e^γ ∘ (K S));  others U = V
 //   S <- e^{γ_C} S + K^T (e^{γ_C - γ} ∘ U);  gla  S <- diag(e^{γ_C}) S + (K ∘ e^{γ_C - γ})^T U
-// all of it transposed, so that each product's operands lie along the depth as the product before left them.
+// all of it transposed, so that each product's operands lie along the depth as the product before left them. Backward
+// wants what beta multiplies in place of U, and the states between its stretches.
 //
 // Shared memory, Cell: keys [C][K / PACK + 1] where matrices are cooperative; values, a block of [16][16 / PACK + 1] a
 // tile: V, and in the same places what replaces it, transposed; second, the larger of S^T [VALUE_TILE][K / PACK + 1] and as
 // many blocks again; where matrices are cooperative and for gated_delta triangle [C][C / PACK + 1]: A. float: ssd and
-// gated_delta to_end [C], gated_delta betas and recalls [C], gla whole [K].
+// gated_delta to_end [C], gated_delta betas and from_start [C], gla decays [K].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "chunked.glsl"
@@ -18,12 +19,13 @@ layout(constant_id = 4) const uint VALUE_TILE = 16;
 layout(binding = 5) readonly buffer BetaBuffer { float data[]; } beta;       // [B, T, H, E]
 layout(binding = 6) readonly buffer InverseBuffer { Pack data[]; } inverse;  // [parts, C, C]: A
 layout(binding = 7) readonly buffer H0Buffer { vec4 data[]; } h0;            // [N, H, E, K, V]
-layout(binding = 8) buffer HtBuffer { vec4 data[]; } ht;                     // [N, H, E, K, V]
+layout(binding = 8) buffer HtBuffer { vec4 data[]; } ht;                     // [N, H, E, K, V]; backward [stretches] of it
 layout(binding = 9) writeonly buffer StatesBuffer { Pack data[]; } states;   // [parts, V, K]: S^T
-// gated_delta [parts, V, C]; else one for all subheads, [slots, H, V, C]: U^T
+// gated_delta [parts, V, C]; else one for all subheads, [slots, H, V, C]: U^T, of backward without beta
 layout(binding = 10) writeonly buffer CorrectedBuffer { Pack data[]; } corrected;
 #if RULE == GLA
 layout(binding = 11) readonly buffer DecayedKBuffer { Pack data[]; } decayed_k;  // [parts, C, K]: K ∘ e^{γ_C - γ}
+layout(binding = 12) readonly buffer WholeBuffer { vec4 data[]; } whole;          // [parts, K]: e^{γ_C}
 #define KEYS decayed_k
 #else
 #define KEYS k
@@ -47,16 +49,16 @@ shared Cell keys[CHUNK * KEY_STRIDE];
 shared Cell values[BLOCKS * BLOCK_CELLS];
 shared Cell second[VALUE_TILE * KEY_STRIDE > BLOCKS * BLOCK_CELLS ? VALUE_TILE * KEY_STRIDE : BLOCKS * BLOCK_CELLS];
 #if RULE == SSD || RULE == GATED_DELTA
-shared vec4 to_end[CHUNK / 4];  // e^{γ_C - γ}
+shared vec4 to_end[CHUNK / 4];  // e^{γ_C - γ}; gated_delta beta e^{γ_C - γ}
 #endif
 #if RULE == GATED_DELTA
 shared vec4 betas[CHUNK / 4];
-shared vec4 recalls[CHUNK / 4];  // beta e^γ
+shared vec4 from_start[CHUNK / 4];  // e^γ
 #if COOPERATIVE
 shared Cell triangle[CHUNK * CHUNK_STRIDE];
 #endif
 #elif RULE == GLA
-shared vec4 whole[KEY_DIM / 4];  // e^{γ_C}
+shared vec4 decays[KEY_DIM / 4];  // e^{γ_C}
 #endif
 
 // Of the block of these columns and tokens, the first row's pack that has this token.
@@ -94,16 +96,23 @@ void main() {
   }
 
   const uint state = ((sequence * heads + head) * expansion + subhead) * KEY_DIM * value_dim;
+#if BACKWARD
+  const uint all_states = sequences * heads * expansion * KEY_DIM * value_dim;
+  const uint state_in = stretch == 0 ? 0 : (stretch - 1) * all_states + state;
+  const uint state_out = stretch * all_states + state;
+#else
+  const uint state_in = state, state_out = state;
+#endif
   Sum s[STATE_TILES];  // of S^T: columns of V, channels
   for (uint n = 0; n < STATE_TILES; ++n) {
     const uint tile = team + n * TEAMS;
     s[n] = EMPTY;
-    const uint at = (state + tile % KEY_TILES * TILE * value_dim + first_column + tile / KEY_TILES * TILE) / 4;
+    const uint place = tile % KEY_TILES * TILE * value_dim + first_column + tile / KEY_TILES * TILE;
     if (tile < KEY_TILES * COLUMN_TILES) {
       if (index > 0) {
-        LOAD_FLOATS_TRANSPOSED(s[n], ht.data, at, value_dim / 4);
+        LOAD_FLOATS_TRANSPOSED(s[n], ht.data, (state_in + place) / 4, value_dim / 4);
       } else if (has_initial != 0) {
-        LOAD_FLOATS_TRANSPOSED(s[n], h0.data, at, value_dim / 4);
+        LOAD_FLOATS_TRANSPOSED(s[n], h0.data, (state + place) / 4, value_dim / 4);
       }
     }
   }
@@ -162,15 +171,16 @@ void main() {
     }
 #if RULE == GLA
     for (uint i = thread; i < KEY_DIM / 4; i += THREADS)
-      whole[i] = exp(gamma.data[(part * CHUNK + CHUNK - 1) * (KEY_DIM / 4) + i]);
+      decays[i] = whole.data[part * (KEY_DIM / 4) + i];
 #elif RULE != LINEAR
     for (uint i = thread; i < CHUNK; i += THREADS) {
       const float here = gamma.data[part * CHUNK + i];
       to_end[i / 4][i % 4] = exp(last - here);
 #if RULE == GATED_DELTA
       const float strength = i < chunk.tokens ? beta.data[gate_row(chunk.begin + i, head, subhead)] : 0;
+      to_end[i / 4][i % 4] *= strength;
       betas[i / 4][i % 4] = strength;
-      recalls[i / 4][i % 4] = strength * exp(here);
+      from_start[i / 4][i % 4] = exp(here);
 #endif
     }
 #endif
@@ -200,10 +210,9 @@ void main() {
         ROWS_RIGHT_TRANSPOSED(right, keys, rows, channel, token);
         MULTIPLY_ADD(recalled, left, right);
       }
-      Sum beta_here, recall_here;
-      LOAD_FACTORS(beta_here, betas, token / 4);
-      LOAD_FACTORS(recall_here, recalls, token / 4);
-      written[n] = PRODUCT(beta_here, written[n]) - PRODUCT(recall_here, recalled);
+      Sum decay;
+      LOAD_FACTORS(decay, from_start, token / 4);
+      written[n] -= PRODUCT(decay, recalled);
 #endif
     }
     barrier();
@@ -241,7 +250,13 @@ void main() {
     for (uint n = 0; n < VALUE_TILES; ++n) {
       const uint tile = team + n * TEAMS;
       if (tile >= BLOCKS) continue;
+#if RULE == GATED_DELTA && !BACKWARD
+      Sum strength;
+      LOAD_FACTORS(strength, betas, tile % ROW_TILES * TILE / 4);
+      STORE_CELLS(PRODUCT(strength, written[n]), second, tile * BLOCK_CELLS, BLOCK_LINE);
+#else
       STORE_CELLS(written[n], second, tile * BLOCK_CELLS, BLOCK_LINE);
+#endif
 #if RULE == SSD || RULE == GATED_DELTA
       Sum decay;
       LOAD_FACTORS(decay, to_end, tile % ROW_TILES * TILE / 4);
@@ -269,7 +284,7 @@ void main() {
     for (uint n = 0; n < STATE_TILES; ++n) {
 #if RULE == GLA
       Sum decay;
-      LOAD_FACTORS(decay, whole, (team + n * TEAMS) % KEY_TILES * TILE / 4);
+      LOAD_FACTORS(decay, decays, (team + n * TEAMS) % KEY_TILES * TILE / 4);
       s[n] = PRODUCT(s[n], decay);
 #elif RULE != LINEAR
       s[n] *= exp(last);
@@ -291,7 +306,7 @@ void main() {
 
   for (uint n = 0; n < STATE_TILES; ++n) {
     const uint tile = team + n * TEAMS;
-    const uint at = (state + tile % KEY_TILES * TILE * value_dim + first_column + tile / KEY_TILES * TILE) / 4;
+    const uint at = (state_out + tile % KEY_TILES * TILE * value_dim + first_column + tile / KEY_TILES * TILE) / 4;
     if (tile < KEY_TILES * COLUMN_TILES) STORE_FLOATS_TRANSPOSED(s[n], ht.data, at, value_dim / 4);
   }
 }

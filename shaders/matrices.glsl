@@ -11,6 +11,13 @@ layout(constant_id = 8) const uint TEAMS = 1;  // of a workgroup
 // A GPU needs loops over an invocation's tiles unrolled, or they are not in registers; a software device has none to
 // fill, and takes seconds to compile what unrolling makes of its loads and stores.
 layout(constant_id = 7) const bool UNROLL = true;
+// Hardware keeps an array of tiles in registers only where every loop over it is unrolled, which NVIDIA's compiler does when
+// it is told to.
+#if COOPERATIVE
+#define UNROLLED [[unroll]]
+#else
+#define UNROLLED
+#endif
 uint steps(uint count) { return UNROLL ? count : min(count, gl_NumWorkGroups.x + 0x40000000u); }
 
 const uint TILE = 16;
@@ -33,8 +40,16 @@ Pack pack_of(Cell x) { return x; }
 Values scaled(Values x, float factor) { return Values(x.low * factor, x.high * factor); }
 Values product(Values x, Values y) { return Values(x.low * y.low, x.high * y.high); }
 Values difference(Values x, Values y) { return Values(x.low - y.low, x.high - y.high); }
+Values sum_of(Values x, Values y) { return Values(x.low + y.low, x.high + y.high); }
 Values exponentials(Values x) { return Values(exp(x.low), exp(x.high)); }
 #define VALUES_FROM(quads, at) Values(quads[at], quads[(at) + 1])
+float value_of(Values x, uint i) { return i < 4 ? x.low[i] : x.high[i - 4]; }
+// As floats in two cells, or one.
+#define STORE_VALUES(memory, at, values)             \
+  {                                                  \
+    memory[at] = floatBitsToUint(values.low);        \
+    memory[(at) + 1] = floatBitsToUint(values.high); \
+  }
 float dot_of(Values x, Values y) { return dot(x.low, y.low) + dot(x.high, y.high); }
 
 #define Sum coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>
@@ -44,11 +59,13 @@ float dot_of(Values x, Values y) { return dot(x.low, y.low) + dot(x.high, y.high
 // Drivers may truncate in a conversion to bfloat16: it is given values that need no rounding.
 Narrowed narrow(Sum x) {
   if (BFLOAT16)
-    for (uint i = 0; i < x.length(); ++i) x[i] = uintBitsToFloat(bfloat16_bits(x[i]) << 16);
+    UNROLLED for (uint i = 0; i < x.length(); ++i) x[i] = uintBitsToFloat(bfloat16_bits(x[i]) << 16);
   return Narrowed(x);
 }
 
 #define LOAD_LEFT(left, memory, at, stride) coopMatLoad(left, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
+#define LOAD_LEFT_TRANSPOSED(left, memory, at, stride) \
+  coopMatLoad(left, memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor)
 #define LOAD_RIGHT(right, memory, at, stride) coopMatLoad(right, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
 #define LOAD_RIGHT_TRANSPOSED(right, memory, at, stride) \
   coopMatLoad(right, memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor)
@@ -56,12 +73,20 @@ Narrowed narrow(Sum x) {
 
 // Rows that are all the same, a float for each column.
 #define LOAD_FACTORS(sum, memory, at) coopMatLoad(sum, memory, at, 0, gl_CooperativeMatrixLayoutRowMajor)
+// Columns that are all the same.
+#define LOAD_ROW_FACTORS(sum, memory, at) coopMatLoad(sum, memory, at, 0, gl_CooperativeMatrixLayoutColumnMajor)
 #define PRODUCT(x, y) ((x) * (y))  // element by element
 #define LOAD_FLOATS_TRANSPOSED(sum, memory, at, stride) \
   coopMatLoad(sum, memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor)
 #define STORE_FLOATS(sum, memory, at, stride) coopMatStore(sum, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
 #define STORE_FLOATS_TRANSPOSED(sum, memory, at, stride) \
   coopMatStore(sum, memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor)
+#define LOAD_CELLS(sum, memory, at, stride)                                        \
+  {                                                                                \
+    Narrowed narrowed;                                                             \
+    coopMatLoad(narrowed, memory, at, stride, gl_CooperativeMatrixLayoutRowMajor); \
+    sum = Sum(narrowed);                                                           \
+  }
 #define LOAD_CELLS_TRANSPOSED(sum, memory, at, stride)                                \
   {                                                                                   \
     Narrowed narrowed;                                                                \
@@ -70,8 +95,18 @@ Narrowed narrow(Sum x) {
   }
 #define STORE_CELLS(sum, memory, at, stride) \
   coopMatStore(narrow(sum), memory, at, stride, gl_CooperativeMatrixLayoutRowMajor)
+#define STORE_CELLS_TRANSPOSED(sum, memory, at, stride) \
+  coopMatStore(narrow(sum), memory, at, stride, gl_CooperativeMatrixLayoutColumnMajor)
 
-// Which elements an invocation holds is the driver's secret. A matrix of the positions tells it.
+// Parts of the sums of a tile's rows: PARTS floats a row, rows `stride` quads apart. A cell as quads of floats.
+const uint PARTS = 16;
+#define STORE_ROW_PARTS(sum, memory, at, stride) STORE_FLOATS(sum, memory, at, stride)
+vec4 floats_of(Cell x) { return uintBitsToFloat(x); }
+
+#define EMPTY Sum(0.0)
+
+// Which elements an invocation holds is the driver's secret. A matrix of the positions tells it, where one is wanted.
+#ifndef NO_POSITIONS
 shared vec4 position_table[64];
 coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> positions;
 void find_positions() {
@@ -84,10 +119,12 @@ void find_positions() {
 #define VALUE(sum, element) sum[element]
 uint row_of(uint element) { return uint(positions[element]) / 16; }
 uint column_of(uint element) { return uint(positions[element]) % 16; }
-#define EMPTY Sum(0.0)
+#endif
 
 uint thread_index() { return gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID; }
 uint team_index() { return gl_SubgroupID; }
+// What a team has written to shared memory, for the same team. All teams come here.
+#define TEAM_BARRIER controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease)
 
 #else
 
@@ -106,8 +143,11 @@ Pack pack_of(Cell x) { return narrow(x); }
 Values scaled(Values x, float factor) { return x * factor; }
 Values product(Values x, Values y) { return x * y; }
 Values difference(Values x, Values y) { return x - y; }
+Values sum_of(Values x, Values y) { return x + y; }
 Values exponentials(Values x) { return exp(x); }
 #define VALUES_FROM(quads, at) quads[at]
+float value_of(Values x, uint i) { return x[i]; }
+#define STORE_VALUES(memory, at, values) memory[at] = values;
 float dot_of(Values x, Values y) { return dot(x, y); }
 
 #define Sum mat4    // [i]: row i of the invocation's four
@@ -116,6 +156,7 @@ float dot_of(Values x, Values y) { return dot(x, y); }
 
 uint thread_index() { return gl_LocalInvocationIndex; }
 uint team_index() { return gl_LocalInvocationIndex / 16; }
+#define TEAM_BARRIER barrier()
 uint row4() { return gl_LocalInvocationIndex % 16 / 4; }     // which four rows of the tile,
 uint column4() { return gl_LocalInvocationIndex % 4; }       // which four columns
 
@@ -123,13 +164,21 @@ uint column4() { return gl_LocalInvocationIndex % 4; }       // which four colum
   mat4(widen(memory[at]), widen(memory[(at) + (stride)]), widen(memory[(at) + 2 * (stride)]), \
        widen(memory[(at) + 3 * (stride)]))
 #define LOAD_LEFT(left, memory, at, stride) left = FOUR_ROWS(memory, (at) + 4 * row4() * (stride), stride)
+#define LOAD_LEFT_TRANSPOSED(left, memory, at, stride) left = transpose(FOUR_ROWS(memory, (at) + row4(), stride))
 #define LOAD_RIGHT(right, memory, at, stride) right = FOUR_ROWS(memory, (at) + column4(), stride)
 #define LOAD_RIGHT_TRANSPOSED(right, memory, at, stride) \
   right = transpose(FOUR_ROWS(memory, (at) + 4 * column4() * (stride), stride))
 #define MULTIPLY_ADD(sum, left, right) sum += right * left
 
 #define LOAD_FACTORS(sum, memory, at) sum = FOUR_ROWS(memory, (at) + column4(), 0)
+#define LOAD_ROW_FACTORS(sum, memory, at)                                   \
+  {                                                                         \
+    const vec4 factors_ = memory[(at) + row4()];                            \
+    sum = mat4(factors_.xxxx, factors_.yyyy, factors_.zzzz, factors_.wwww); \
+  }
 #define PRODUCT(x, y) matrixCompMult(x, y)
+#define LOAD_CELLS(sum, memory, at, stride) \
+  sum = FOUR_ROWS(memory, (at) + 4 * row4() * (stride) + column4(), stride)
 #define LOAD_CELLS_TRANSPOSED(sum, memory, at, stride) \
   sum = transpose(FOUR_ROWS(memory, (at) + 4 * column4() * (stride) + row4(), stride))
 #define LOAD_FLOATS_TRANSPOSED LOAD_CELLS_TRANSPOSED
@@ -138,6 +187,15 @@ uint column4() { return gl_LocalInvocationIndex % 4; }       // which four colum
 #define STORE_FLOATS STORE_CELLS
 #define STORE_FLOATS_TRANSPOSED(sum, memory, at, stride) \
   for (uint i_ = 0; i_ < 4; ++i_) memory[(at) + (4 * column4() + i_) * (stride) + row4()] = transpose(sum)[i_]
+
+#define STORE_CELLS_TRANSPOSED STORE_FLOATS_TRANSPOSED
+#define STORE_PACKS(sum, memory, at, stride) \
+  for (uint i_ = 0; i_ < 4; ++i_) memory[(at) + (4 * row4() + i_) * (stride) + column4()] = pack_of(sum[i_])
+
+const uint PARTS = 4;
+#define STORE_ROW_PARTS(sum, memory, at, stride) \
+  for (uint i_ = 0; i_ < 4; ++i_) memory[(at) + (4 * row4() + i_) * (stride)][column4()] = dot(sum[i_], vec4(1))
+vec4 floats_of(Cell x) { return x; }
 
 void find_positions() {}
 const uint ELEMENTS = 16;
@@ -151,24 +209,31 @@ uint column_of(uint element) { return 4 * column4() + element % 4; }
 const uint THREADS = TEAMS * TEAM_SIZE;
 const uint LINE = TILE / PACK;  // packs in a row of a tile
 
+// PACK elements: one and zero where `wanted` is true and false of 0, 1, ..
+#if COOPERATIVE
+#define MASK(wanted) Values(vec4(wanted(0), wanted(1), wanted(2), wanted(3)), vec4(wanted(4), wanted(5), wanted(6), wanted(7)))
+#else
+#define MASK(wanted) vec4(wanted(0), wanted(1), wanted(2), wanted(3))
+#endif
+
 // A matrix of [rows][packs] between memory and a tile in shared memory. Cooperative matrices are loaded and stored there
 // alone: on buffers the drivers do it element by element. `source` is a Pack, or a Cell, of `row` and `pack`; FETCH and
 // PLACE are the two halves of STAGE, with something else between them.
 #define FETCHES(rows, packs) (((rows) * (packs) + THREADS - 1) / THREADS)
 #define FETCH(fetched, rows, packs, source)                        \
-  for (uint n_ = 0; n_ < FETCHES(rows, packs); ++n_) {             \
+  UNROLLED for (uint n_ = 0; n_ < FETCHES(rows, packs); ++n_) {             \
     const uint row = (thread_index() + n_ * THREADS) / (packs);    \
     const uint pack = (thread_index() + n_ * THREADS) % (packs);   \
     if (row < (rows)) fetched[n_] = source;                        \
   }
 #define PLACE(tile, stride, rows, packs, fetched)                          \
-  for (uint n_ = 0; n_ < FETCHES(rows, packs); ++n_) {                     \
+  UNROLLED for (uint n_ = 0; n_ < FETCHES(rows, packs); ++n_) {                     \
     const uint row = (thread_index() + n_ * THREADS) / (packs);            \
     const uint pack = (thread_index() + n_ * THREADS) % (packs);           \
     if (row < (rows)) tile[row * (stride) + pack] = cell(fetched[n_]);     \
   }
 #define STAGE(tile, stride, rows, packs, source)                       \
-  for (uint i_ = thread_index(); i_ < (rows) * (packs); i_ += THREADS) { \
+  UNROLLED for (uint i_ = thread_index(); i_ < (rows) * (packs); i_ += THREADS) { \
     const uint row = i_ / (packs), pack = i_ % (packs);                \
     tile[row * (stride) + pack] = cell(source);                        \
   }

@@ -24,8 +24,11 @@ std::int64_t ceil_div(std::int64_t x, std::int64_t by) {
 
 /// What a problem leaves between its kernels, bytes a slot (chunked.glsl).
 struct SlotBytes {
-  std::size_t gamma = 0, decayed = 0, scores = 0, inverse = 0, states = 0, corrected = 0;
-  std::size_t largest() const { return std::max({gamma, decayed, scores, inverse, states, corrected}); }
+  std::size_t gamma = 0, decayed = 0, whole = 0, scores = 0, system = 0, inverse = 0, states = 0,
+              corrected = 0;
+  std::size_t largest() const {
+    return std::max({gamma, decayed, scores, system, inverse, states, corrected});
+  }
 };
 
 SlotBytes slot_bytes(const Problem& p, const Tiles& tiles) {
@@ -33,10 +36,17 @@ SlotBytes slot_bytes(const Problem& p, const Tiles& tiles) {
   const std::size_t chunk = tiles.chunk, element = size_of(p.dtype);
   const auto key_dim = static_cast<std::size_t>(p.key_dim), value_dim = static_cast<std::size_t>(p.value_dim);
   SlotBytes bytes;
-  if (has_gate(p.rule)) bytes.gamma = parts * chunk * 4 * (gate_per_channel(p.rule) ? key_dim : 1);
-  if (gate_per_channel(p.rule)) bytes.decayed = parts * chunk * key_dim * element;
+  if (gate_per_channel(p.rule)) {
+    bytes.decayed = parts * chunk * key_dim * element;
+    bytes.whole = parts * key_dim * 4;
+  } else if (has_gate(p.rule)) {
+    bytes.gamma = parts * chunk * 4;
+  }
   bytes.scores = parts * chunk * chunk * element;
-  if (has_beta(p.rule)) bytes.inverse = bytes.scores;
+  if (has_beta(p.rule)) {
+    bytes.system = parts * chunk * chunk * (tiles.cooperative ? element : 4);
+    bytes.inverse = bytes.scores;
+  }
   bytes.states = parts * key_dim * value_dim * element;
   bytes.corrected =
       (has_beta(p.rule) ? parts : static_cast<std::size_t>(p.heads)) * chunk * value_dim * element;
@@ -52,17 +62,21 @@ struct LoopCount {
 LoopCount loops_of(const Problem& p, const Tiles& t) {
   const std::int64_t pack = t.cooperative ? 8 : 4, depth = t.cooperative ? 16 : 4;
   const std::int64_t elements = 32;  // of a tile, in and out
-  const std::int64_t product = (p.key_dim + t.chunk) / depth;
-  const std::int64_t row_tiles = t.chunk / kTile, states_columns = t.states_tile / kTile;
-  const auto stage = [&](std::int64_t columns) {
-    return ceil_div(t.chunk * columns / pack, t.workgroup_size) + 1;
+  const std::int64_t row_tiles = t.chunk / kTile, key_tiles = p.key_dim / kTile;
+  const std::int64_t states_columns = t.states_tile / kTile;
+  const auto teams = [&](std::uint32_t workgroup) { return std::int64_t{workgroup / t.team_size}; };
+  const auto stage = [&](std::int64_t columns, std::uint32_t workgroup) {
+    return ceil_div(t.chunk * columns / pack, workgroup) + 1;
   };
-  const std::int64_t states_tiles = ceil_div(p.key_dim / kTile * states_columns, t.teams);
+  const std::int64_t values = ceil_div(row_tiles * states_columns, teams(t.states_size));
+  const std::int64_t state = ceil_div(key_tiles * states_columns, teams(t.states_size));
   LoopCount loops;
-  loops.states = stage(p.key_dim) + stage(t.states_tile) + 4 +
-                 (states_tiles + 1) * (t.chunk / depth + 2 * elements) +
-                 2 * ceil_div(row_tiles * states_columns, t.teams) * (product + 2 * elements);
-  loops.outputs = stage(p.key_dim) + stage(t.chunk) + (row_tiles + 1) * product;
+  loops.states = stage(p.key_dim, t.states_size) + stage(t.states_tile, t.states_size) + 4 +
+                 (state + 1) * (t.chunk / depth + 2 * elements) +
+                 2 * values * ((p.key_dim + t.chunk) / depth + 2 * elements);
+  const std::int64_t slabs = ceil_div(p.key_dim, vulkan_chunked::kSlab) + 1;
+  loops.outputs = slabs * (2 * stage(vulkan_chunked::kSlab, t.workgroup_size) + 2 +
+                           (row_tiles + 1) * ceil_div(vulkan_chunked::kSlab, depth));
   return loops;
 }
 
@@ -100,25 +114,26 @@ Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& dev
   const auto count = static_cast<std::size_t>(step);
   Dispatches out;
   out.scratch = {{"gamma", bytes.gamma * count},        {"decayed_q", bytes.decayed * count},
-                 {"decayed_k", bytes.decayed * count},  {"scores", bytes.scores * count},
+                 {"decayed_k", bytes.decayed * count},  {"whole", bytes.whole * count},
+                 {"scores", bytes.scores * count},      {"system", bytes.system * count},
                  {"inverse", bytes.inverse * count},    {"states", bytes.states * count},
                  {"corrected", bytes.corrected * count}};
 
   for (std::int64_t begin = 0; begin < slots; begin += step) {
     const std::int64_t end = std::min(begin + step, slots);
     const auto add = [&](const std::string& kernel, std::array<std::uint32_t, 3> workgroups,
-                         std::size_t shared_bytes) -> Dispatch& {
+                         std::uint32_t workgroup_size, std::size_t shared_bytes) -> Dispatch& {
       Dispatch dispatch;
       dispatch.kernel = kernel_name(p, *choice.variant) + "." + kernel;
       if (step < slots) dispatch.kernel += ".slots_" + std::to_string(begin);
       dispatch.pipeline.module =
           module_name(("chunked_" + kernel).c_str(), p) + (cooperative ? ".matrix" : "");
-      dispatch.pipeline.workgroup_size = tiles.workgroup_size;
+      dispatch.pipeline.workgroup_size = workgroup_size;
       dispatch.pipeline.subgroup_size = tiles.subgroup_size;
       dispatch.pipeline.bfloat16 = cooperative && p.dtype == DType::kBf16;
       dispatch.pipeline.constants = {{"KEY_DIM", word(p.key_dim)},
                                      {"CHUNK", tiles.chunk},
-                                     {"TEAMS", tiles.teams},
+                                     {"TEAMS", workgroup_size / tiles.team_size},
                                      {"UNROLL", device.hardware}};
       set_element_type(dispatch.pipeline, p.dtype);
       dispatch.push_constants = {
@@ -133,19 +148,29 @@ Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& dev
     };
     const std::uint32_t here = word(end - begin), parts = word(p.heads * p.expansion);
     const std::uint32_t value_dim = word(p.value_dim);
-    if (has_gate(p.rule)) {
-      const std::int64_t gates = parts * (gate_per_channel(p.rule) ? p.key_dim / 4 : 1);
-      Dispatch& gates_of_slots = add("gates", {word(ceil_div(gates, tiles.workgroup_size)), here, 1}, 0);
+    if (has_gate(p.rule) && !gate_per_channel(p.rule)) {
+      Dispatch& gates =
+          add("gates", {word(ceil_div(parts, tiles.workgroup_size)), here, 1}, tiles.workgroup_size, 0);
       // It makes no products: one module for both kinds.
-      gates_of_slots.pipeline.module = module_name("chunked_gates", p);
-      gates_of_slots.pipeline.bfloat16 = false;
+      gates.pipeline.module = module_name("chunked_gates", p);
+      gates.pipeline.bfloat16 = false;
     }
-    add("scores", {here, parts, 1}, tiles.scores_bytes);
-    if (has_beta(p.rule)) add("prepare", {here, parts, 1}, tiles.prepare_bytes);
-    add("states", {value_dim / tiles.states_tile, parts, word(p.sequences)}, tiles.states_bytes)
-        .pipeline.constants["VALUE_TILE"] = tiles.states_tile;
-    add("outputs", {here, word(p.heads), value_dim / tiles.outputs_tile}, tiles.outputs_bytes)
-        .pipeline.constants["VALUE_TILE"] = tiles.outputs_tile;
+    Dispatch& scores = add("scores", {here, parts, 1}, tiles.workgroup_size, tiles.scores_bytes);
+    if (gate_per_channel(p.rule)) scores.pipeline.constants["BUFFERS"] = tiles.scores_buffers;
+    if (has_beta(p.rule)) {
+      Dispatch& invert = add("invert", {here, parts, 1}, tiles.invert_size, tiles.invert_bytes);
+      invert.pipeline.bfloat16 = false;  // f16 whatever the problem's type
+      if (p.dtype != DType::kF32) {
+        invert.pipeline.constants["BFLOAT16"] = false;
+        invert.pipeline.constants["BFLOAT16_OUT"] = p.dtype == DType::kBf16;
+      }
+    }
+    Dispatch& states = add("states", {value_dim / tiles.states_tile, parts, word(p.sequences)},
+                           tiles.states_size, tiles.states_bytes);
+    if (!cooperative) states.pipeline.constants["VALUE_TILE"] = tiles.states_tile;
+    Dispatch& outputs = add("outputs", {here, word(p.heads), value_dim / tiles.outputs_tile},
+                            tiles.workgroup_size, tiles.outputs_bytes);
+    outputs.pipeline.constants["VALUE_TILE"] = tiles.outputs_tile;
   }
   return out;
 }

@@ -6,9 +6,16 @@
 #include <statescope/cost.h>
 
 #include "runtime/vulkan/chunked.h"
+#include "runtime/vulkan/front_end.h"
 #include "runtime/vulkan/kernel_parts.h"
 
 namespace statescope::vulkan {
+namespace {
+
+// Of the small integrated GPU that LaunchBounds speaks of.
+constexpr std::uint32_t kIntegratedMultiprocessors = 8;
+
+}  // namespace
 
 std::uint32_t word(std::int64_t x) {
   return static_cast<std::uint32_t>(x);
@@ -61,6 +68,7 @@ std::size_t states_bytes(const Problem& p) {
 LaunchBounds launch_bounds(const PhysicalDevice& physical) {
   LaunchBounds bounds;
   if (physical.driver == VK_DRIVER_ID_MESA_LLVMPIPE) bounds.loop_iterations = 65000;
+  bounds.flop *= std::max(physical.info.limits.multiprocessors / kIntegratedMultiprocessors, 1u);
   bounds.buffer_bytes = physical.properties.limits.maxStorageBufferRange;
   if (physical.info.can_run)  // null hardware has no memory
     bounds.buffer_bytes = std::min<std::size_t>(bounds.buffer_bytes, device_memory_bytes(physical) / 8);
@@ -69,8 +77,13 @@ LaunchBounds launch_bounds(const PhysicalDevice& physical) {
 
 Dispatches dispatches_of(const Problem& problem, const Choice& choice, const DeviceInfo& device,
                          const LaunchBounds& bounds) {
+  if (problem.front_end)
+    return behind_front_end(problem, device, bounds,
+                            dispatches_of(without_front_end(problem), choice, device, bounds));
   if (problem.series == Series::kComparison) return comparison(problem, choice, bounds);
-  if (choice.variant->form == Form::kChunked) return chunked(problem, choice, device, bounds);
+  if (choice.variant->form == Form::kChunked)
+    return problem.pass == Pass::kBackward ? chunked_backward(problem, choice, device, bounds)
+                                           : chunked(problem, choice, device, bounds);
   switch (problem.pass) {
     case Pass::kBackward:
       return recurrent_backward(problem, choice, device, bounds);

@@ -92,7 +92,7 @@ struct Variant {
 /// Passes that an api runs behind a front end (problem.h), with any production variant of the pass; the front
 /// end's own kernels come on top of the variant's.
 constexpr std::uint32_t front_end_passes(Api api) {
-  return api == Api::kCuda ? bits(Pass::kForward, Pass::kBackward) : 0;
+  return api == Api::kCpu ? 0 : bits(Pass::kForward, Pass::kBackward);
 }
 
 /// Every variant, the preferred first within an api.

@@ -1,0 +1,303 @@
+// chunked_states.comp where matrices are cooperative. There the state is spread over a workgroup and crosses shared
+// memory in every step; here a team keeps S^T of 16 columns of V with all of K, so that what a team makes is for itself
+// alone: the chain of products needs no workgroup's barrier but the two around the tiles of k and A.
+//   gated_delta  R^T = (V^T - e^γ ∘ (S^T K^T)) A^T, U^T = beta ∘ R^T;  others U = V
+//   S^T <- e^{γ_C} S^T + (e^{γ_C - γ} ∘ U^T) K;  gla  S^T <- S^T diag(e^{γ_C}) + U^T (K ∘ e^{γ_C - γ})
+// Backward wants R in place of U, and the states between its stretches.
+// The next chunk's k and A are on their way while the state takes in this one's.
+//
+// Shared memory, Cell: keys [C][K / PACK + 1]; gated_delta triangle [C][C / PACK + 1]: A; a team's own, the larger of
+// S^T [16][K / PACK + 1] and C / 16 blocks [16][16 / PACK + 1]. float: ssd and gated_delta to_end [C], gated_delta betas
+// and from_start [C], gla decays [K].
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#define NO_POSITIONS 1
+#include "chunked.glsl"
+#include "chunked_keys.glsl"
+
+layout(binding = 5) readonly buffer BetaBuffer { float data[]; } beta;       // [B, T, H, E]
+layout(binding = 6) readonly buffer InverseBuffer { Pack data[]; } inverse;  // [parts, C, C]: A
+layout(binding = 7) readonly buffer H0Buffer { vec4 data[]; } h0;            // [N, H, E, K, V]
+layout(binding = 8) buffer HtBuffer { vec4 data[]; } ht;                     // [N, H, E, K, V]; backward [stretches] of it
+layout(binding = 9) writeonly buffer StatesBuffer { Pack data[]; } states;   // [parts, V, K]: S^T
+// gated_delta [parts, V, C]; else one for all subheads, [slots, H, V, C]: U^T, of backward without beta
+layout(binding = 10) writeonly buffer CorrectedBuffer { Pack data[]; } corrected;
+#if RULE == GLA
+layout(binding = 11) readonly buffer DecayedKBuffer { Pack data[]; } decayed_k;  // [parts, C, K]: K ∘ e^{γ_C - γ}
+layout(binding = 12) readonly buffer WholeBuffer { vec4 data[]; } whole;          // [parts, K]: e^{γ_C}
+#define KEYS decayed_k
+#else
+#define KEYS k
+#endif
+
+const uint KEY_TILES = KEY_DIM / TILE;
+const uint ROW_TILES = CHUNK / TILE;
+const uint BLOCK_LINE = LINE + 1;  // rows begin in different banks
+const uint BLOCK_CELLS = TILE * BLOCK_LINE;
+const uint OWN = TILE * KEY_STRIDE > ROW_TILES * BLOCK_CELLS ? TILE * KEY_STRIDE : ROW_TILES * BLOCK_CELLS;
+
+#if COOPERATIVE
+shared Cell keys[CHUNK * KEY_STRIDE];
+#else
+#define keys KEYS.data
+#endif
+shared Cell own_cells[TEAMS * OWN];
+#if RULE == SSD || RULE == GATED_DELTA
+shared vec4 to_end[CHUNK / 4];  // e^{γ_C - γ}; gated_delta beta e^{γ_C - γ}
+#endif
+#if RULE == GATED_DELTA
+shared vec4 betas[CHUNK / 4];
+shared vec4 from_start[CHUNK / 4];  // e^γ
+shared Cell triangle[CHUNK * CHUNK_STRIDE];
+#elif RULE == GLA
+shared vec4 decays[KEY_DIM / 4];  // e^{γ_C}
+#endif
+
+Rows key_rows(Chunk chunk, uint head, uint subhead) {
+#if RULE == GLA
+  return part_rows(part_of(chunk, head, subhead));
+#else
+  return qk_rows(chunk, head, subhead);
+#endif
+}
+
+void main() {
+  const uint thread = thread_index(), team = team_index(), lane = thread % TEAM_SIZE;
+  const uint own = team * OWN;
+  const uint first_column = (gl_WorkGroupID.x * TEAMS + team) * TILE;
+  const uint head = gl_WorkGroupID.y / expansion, subhead = gl_WorkGroupID.y % expansion;
+  const uint sequence = gl_WorkGroupID.z;
+  const uint value_packs = value_dim / PACK;
+
+  // This launch's chunks of the sequence; one without tokens has its state handed on by the launch that begins it.
+  const uint chunks = chunks_of(sequence);
+  uint index = 0, end = chunks;
+  if (packed == 0) {
+    index = slot_begin / sequences;
+    end = min(chunks, slot_end / sequences);
+  } else {
+    const uint first = slot_of(sequence, 0);
+    index = slot_begin > first ? slot_begin - first : 0;
+    end = slot_end > first ? min(chunks, slot_end - first) : 0;
+    const bool begins_here = first >= slot_begin && first < slot_end;
+    if (index >= end && !(chunks == 0 && begins_here)) return;
+  }
+
+  const uint state = (((sequence * heads + head) * expansion + subhead) * KEY_DIM * value_dim + first_column) / 4;
+#if BACKWARD
+  const uint all_states = sequences * heads * expansion * KEY_DIM * value_dim / 4;
+  const uint state_in = stretch == 0 ? 0 : (stretch - 1) * all_states + state;
+  const uint state_out = stretch * all_states + state;
+#else
+  const uint state_in = state, state_out = state;
+#endif
+  Sum s[KEY_TILES];  // of S^T: 16 columns of V, 16 channels each
+  UNROLLED for (uint n = 0; n < KEY_TILES; ++n) {
+    s[n] = EMPTY;
+    const uint place = n * TILE * value_dim / 4;
+    if (index > 0) {
+      LOAD_FLOATS_TRANSPOSED(s[n], ht.data, state_in + place, value_dim / 4);
+    } else if (has_initial != 0) {
+      LOAD_FLOATS_TRANSPOSED(s[n], h0.data, state + place, value_dim / 4);
+    }
+  }
+
+  // What the workgroup fetches of a chunk ahead of its step.
+  Chunk chunk;
+  Rows rows;
+  uint part;
+#if COOPERATIVE
+  Pack fetched_keys[FETCHES(CHUNK, KEY_PACKS)];
+#define FETCH_KEYS                                \
+  FETCH(fetched_keys, CHUNK, KEY_PACKS,           \
+        row < rows.count ? KEYS.data[rows.first + row * rows.stride + pack] : Pack(0))
+#else
+#define FETCH_KEYS
+#endif
+#if RULE == GATED_DELTA
+  Pack fetched_triangle[FETCHES(CHUNK, CHUNK_PACKS)];
+  float fetched_gammas[FETCHES(CHUNK, 1)], fetched_betas[FETCHES(CHUNK, 1)], last;
+#define FETCH_GATES                                                                                       \
+  FETCH(fetched_triangle, CHUNK, CHUNK_PACKS,                                                             \
+        pack * PACK / TILE <= row / TILE ? inverse.data[(part * CHUNK + row) * CHUNK_PACKS + pack] : Pack(0)) \
+  FETCH(fetched_gammas, CHUNK, 1, gamma.data[part * CHUNK + row])                                         \
+  FETCH(fetched_betas, CHUNK, 1, row < chunk.tokens ? beta.data[gate_row(chunk.begin + row, head, subhead)] : 0) \
+  last = gamma.data[part * CHUNK + CHUNK - 1];
+#elif RULE == SSD
+  float fetched_gammas[FETCHES(CHUNK, 1)], last;
+#define FETCH_GATES                                               \
+  FETCH(fetched_gammas, CHUNK, 1, gamma.data[part * CHUNK + row]) \
+  last = gamma.data[part * CHUNK + CHUNK - 1];
+#elif RULE == GLA
+  vec4 fetched_whole[FETCHES(1, KEY_DIM / 4)];
+#define FETCH_GATES FETCH(fetched_whole, 1, KEY_DIM / 4, whole.data[part * (KEY_DIM / 4) + pack])
+#else
+#define FETCH_GATES
+#endif
+#define FETCH_CHUNK                            \
+  {                                            \
+    chunk = chunk_of(sequence, index);         \
+    part = part_of(chunk, head, subhead);      \
+    rows = key_rows(chunk, head, subhead);     \
+    FETCH_KEYS                                 \
+    FETCH_GATES                                \
+  }
+// What a team fetches for itself.
+#define TEAM_FETCHES(count) (((count) + TEAM_SIZE - 1) / TEAM_SIZE)
+
+  if (index < end) FETCH_CHUNK
+
+  while (index < end) {
+    barrier();
+#if COOPERATIVE
+    PLACE(keys, KEY_STRIDE, CHUNK, KEY_PACKS, fetched_keys)
+#endif
+#if RULE == GLA
+    UNROLLED for (uint n = 0; n < FETCHES(1, KEY_DIM / 4); ++n) {
+      const uint i = thread + n * THREADS;
+      if (i < KEY_DIM / 4) decays[i] = fetched_whole[n];
+    }
+#elif RULE != LINEAR
+    UNROLLED for (uint n = 0; n < FETCHES(CHUNK, 1); ++n) {
+      const uint i = thread + n * THREADS;
+      if (i >= CHUNK) continue;
+      to_end[i / 4][i % 4] = exp(last - fetched_gammas[n]);
+#if RULE == GATED_DELTA
+      to_end[i / 4][i % 4] *= fetched_betas[n];
+      betas[i / 4][i % 4] = fetched_betas[n];
+      from_start[i / 4][i % 4] = exp(fetched_gammas[n]);
+#endif
+    }
+#endif
+#if RULE == GATED_DELTA
+    PLACE(triangle, CHUNK_STRIDE, CHUNK, CHUNK_PACKS, fetched_triangle)
+#endif
+#if RULE == SSD || RULE == GATED_DELTA
+    const float whole = exp(last);
+#endif
+    const Chunk here = chunk;
+    const Rows rows_here = rows;
+    const uint part_here = part;
+    barrier();
+    ++index;
+
+    Pack fetched_values[TEAM_FETCHES(CHUNK * LINE)];
+    UNROLLED for (uint n = 0; n < TEAM_FETCHES(CHUNK * LINE); ++n) {
+      const uint row = (lane + n * TEAM_SIZE) / LINE, pack = lane % LINE;
+      fetched_values[n] = Pack(0);
+      if (row < here.tokens)
+        fetched_values[n] = v.data[((here.begin + row) * heads + head) * value_packs + first_column / PACK + pack];
+    }
+    UNROLLED for (uint n = 0; n < KEY_TILES; ++n) STORE_CELLS(s[n], own_cells, own + n * LINE, KEY_STRIDE);
+    TEAM_BARRIER;
+    for (uint i = lane; i < TILE * KEY_PACKS; i += TEAM_SIZE)
+      states.data[(part_here * value_dim + first_column) * KEY_PACKS + i] =
+          pack_of(own_cells[own + i / KEY_PACKS * KEY_STRIDE + i % KEY_PACKS]);
+
+#if RULE == GATED_DELTA
+    Sum recalled[ROW_TILES];
+    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) recalled[t] = EMPTY;
+    UNROLLED for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {
+      Left left;
+      LOAD_LEFT(left, own_cells, own + channel / PACK, KEY_STRIDE);
+      UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+        Right right;
+        ROWS_RIGHT_TRANSPOSED(right, keys, rows_here, channel, t * TILE);
+        MULTIPLY_ADD(recalled[t], left, right);
+      }
+    }
+#endif
+    TEAM_BARRIER;
+    // A block of 16 tokens has LINE packs a row: what a team fetches at a time is half a block of float32, or one of 16 bits.
+    UNROLLED for (uint n = 0; n < TEAM_FETCHES(CHUNK * LINE); ++n) {
+      const uint row = (lane + n * TEAM_SIZE) / LINE, pack = lane % LINE;
+      if (row < CHUNK) own_cells[own + row * BLOCK_LINE + pack] = cell(fetched_values[n]);
+    }
+    TEAM_BARRIER;
+    Sum written[ROW_TILES];
+    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+      LOAD_CELLS_TRANSPOSED(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
+#if RULE == GATED_DELTA
+      Sum decay;
+      LOAD_FACTORS(decay, from_start, t * TILE / 4);
+      written[t] -= PRODUCT(decay, recalled[t]);
+#endif
+    }
+#if RULE == GATED_DELTA
+    TEAM_BARRIER;
+    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+      STORE_CELLS(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
+      written[t] = EMPTY;
+    }
+    TEAM_BARRIER;
+    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+      UNROLLED for (uint d = 0; d < TILE; d += DEPTH) {
+        Left left;
+        LOAD_LEFT(left, own_cells, own + t * BLOCK_CELLS + d / PACK, BLOCK_LINE);
+        UNROLLED for (uint r = t; r < ROW_TILES; ++r) {
+          Right right;
+          LOAD_RIGHT_TRANSPOSED(right, triangle, r * TILE * CHUNK_STRIDE + (t * TILE + d) / PACK, CHUNK_STRIDE);
+          MULTIPLY_ADD(written[r], left, right);
+        }
+      }
+    }
+#endif
+
+    // U^T as it is for the kernel that makes o, and decayed to the chunk's end for the state.
+    TEAM_BARRIER;
+    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+#if RULE == GATED_DELTA && !BACKWARD
+      Sum strength;
+      LOAD_FACTORS(strength, betas, t * TILE / 4);
+      STORE_CELLS(PRODUCT(strength, written[t]), own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
+#else
+      STORE_CELLS(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
+#endif
+    }
+    TEAM_BARRIER;
+#if RULE == GATED_DELTA
+    const uint corrected_part = part_here;
+#else
+    const uint corrected_part = here.slot * heads + head;
+    if (subhead == 0)
+#endif
+    for (uint i = lane; i < TILE * CHUNK_PACKS; i += TEAM_SIZE) {
+      const uint column = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
+      corrected.data[(corrected_part * value_dim + first_column) * CHUNK_PACKS + i] =
+          pack_of(own_cells[own + pack / LINE * BLOCK_CELLS + column * BLOCK_LINE + pack % LINE]);
+    }
+#if RULE == SSD || RULE == GATED_DELTA
+    TEAM_BARRIER;
+    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+      Sum decay;
+      LOAD_FACTORS(decay, to_end, t * TILE / 4);
+      written[t] = PRODUCT(written[t], decay);
+      STORE_CELLS(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
+    }
+    TEAM_BARRIER;
+#endif
+
+    if (index < end) FETCH_CHUNK
+    UNROLLED for (uint n = 0; n < KEY_TILES; ++n) {
+#if RULE == GLA
+      Sum decay;
+      LOAD_FACTORS(decay, decays, n * TILE / 4);
+      s[n] = PRODUCT(s[n], decay);
+#elif RULE != LINEAR
+      s[n] *= whole;
+#endif
+    }
+    UNROLLED for (uint token = 0; token < steps(CHUNK); token += DEPTH) {
+      Left left;
+      LOAD_LEFT(left, own_cells, own + token / TILE * BLOCK_CELLS + token % TILE / PACK, BLOCK_LINE);
+      UNROLLED for (uint n = 0; n < KEY_TILES; ++n) {
+        Right right;
+        ROWS_RIGHT(right, keys, rows_here, token, n * TILE);
+        MULTIPLY_ADD(s[n], left, right);
+      }
+    }
+  }
+
+  UNROLLED for (uint n = 0; n < KEY_TILES; ++n)
+    STORE_FLOATS_TRANSPOSED(s[n], ht.data, state_out + n * TILE * value_dim / 4, value_dim / 4);
+}
