@@ -119,23 +119,10 @@ Problem cell_problem(const Problem& base, SweepSeries series, std::int64_t expan
   return problem;
 }
 
-SweepResult sweep(const std::vector<std::shared_ptr<Device>>& devices, const SweepOptions& options,
-                  const Watch& watch) {
-  const auto start = std::chrono::steady_clock::now();
-  SweepResult result;
-  for (const auto& device : devices) {
-    watch.check();
-    watch.say(device->info().name + ": measuring its ceilings");
-    device->trace(options.timeline != nullptr);
-    SweepDevice entry{device->info(), {}, base_problem(device->info(), options)};
-    for (std::int64_t expansion : options.expansions) {
-      for (Pass pass : options.passes) {  // wrong sizes are the user's error, not a refusal
-        check(cell_problem(entry.base, SweepSeries::kProduction, expansion, pass, options));
-      }
-    }
-    entry.ceilings = ceilings_of(*device);
-    result.devices.push_back(std::move(entry));
-  }
+namespace {
+
+void measure_cells(const std::vector<std::shared_ptr<Device>>& devices, const SweepOptions& options,
+                   const Watch& watch, SweepResult& result) {
   std::vector<std::string> lost(devices.size());
   for (Pass pass : options.passes) {
     for (std::int64_t expansion : options.expansions) {
@@ -166,6 +153,32 @@ SweepResult sweep(const std::vector<std::shared_ptr<Device>>& devices, const Swe
         }
       }
     }
+  }
+}
+
+}  // namespace
+
+SweepResult sweep(const std::vector<std::shared_ptr<Device>>& devices, const SweepOptions& options,
+                  const Watch& watch) {
+  const auto start = std::chrono::steady_clock::now();
+  SweepResult result;
+  for (const auto& device : devices) {
+    watch.check();
+    watch.say(device->info().name + ": measuring its ceilings");
+    device->trace(options.timeline != nullptr);
+    SweepDevice entry{device->info(), {}, base_problem(device->info(), options)};
+    for (std::int64_t expansion : options.expansions) {
+      for (Pass pass : options.passes) {  // wrong sizes are the user's error, not a refusal
+        check(cell_problem(entry.base, SweepSeries::kProduction, expansion, pass, options));
+      }
+    }
+    entry.ceilings = ceilings_of(*device);
+    result.devices.push_back(std::move(entry));
+  }
+  try {
+    measure_cells(devices, options, watch, result);
+  } catch (const Cancelled&) {
+    if (result.rows.empty()) throw;
   }
   std::stable_sort(result.rows.begin(), result.rows.end(), [](const SweepRow& a, const SweepRow& b) {
     return std::tuple(a.device, a.problem.pass, a.series, a.expansion) <

@@ -71,6 +71,7 @@ Problem base_problem(const DeviceInfo& info, const SweepOptions& options);
 Problem cell_problem(const Problem& base, SweepSeries series, std::int64_t expansion, Pass pass,
                      const SweepOptions& options);
 
+/// Asked to stop, it returns the cells measured so far; throws Cancelled where there are none.
 SweepResult sweep(const std::vector<std::shared_ptr<Device>>& devices, const SweepOptions& options,
                   const Watch& watch = {});
 

@@ -107,12 +107,14 @@ int profile_command(const Options& options) {
   what.sweep.min_runs = what.sweep.min_slow_runs = options.min_runs;
   what.code = options.with_code;
   const auto devices = open_devices(options.what.sizes.device);
-  const Capture capture = profile(devices, what, watch());
+  const Watch job = watch();
+  const Capture capture = profile(devices, what, job);
   clear_progress();
   // The capture first: it holds all that the others are made from.
   write_capture(options.output, capture);
   if (!options.trace.empty()) write_text(options.trace, chrome_trace(capture));
   if (!options.csv.empty()) write_text(options.csv, kernel_csv(capture));
+  job.check();  // interrupted: what was measured is kept
   if (options.json) {
     std::cout << capture_json(capture) << "\n";
     return exit_code(capture);

@@ -95,11 +95,13 @@ int sweep_command(const Options& options) {
     const std::filesystem::path directory = options.output;
     write_text(directory / "sweep.json", sweep_document(result).dump(2) + "\n");
     write_text(directory / "sweep.csv", sweep_csv(result));
+    job.check();  // interrupted: what was measured is kept, without the report
     const ReportInputs inputs = report_inputs(result, sound_device(devices, result), what.expansions, job);
     write_text(directory / "report.html", report_html(inputs));
     clear_progress();
     if (!options.json) std::cout << "\nwrote " << options.output << "/{report.html,sweep.json,sweep.csv}\n";
   }
+  job.check();
   return exit_code(result);
 }
 

@@ -190,7 +190,7 @@ TEST_F(Sweep, ReportDrawsTheLimitsOfTheDatabase) {
   }
 }
 
-TEST(SweepOutput, InterruptedLeavesNothingBehind) {
+TEST(SweepOutput, InterruptedInItsFirstCellLeavesNothingBehind) {
   TemporaryDirectory directory;
   const auto result =
       run_process({"timeout", "--signal=INT", "--preserve-status", "4", program_path(), "sweep", "--device",
@@ -199,6 +199,22 @@ TEST(SweepOutput, InterruptedLeavesNothingBehind) {
   EXPECT_EQ(result->exit_code, 130);
   EXPECT_NE(result->err.find("interrupted"), std::string::npos) << result->err;
   EXPECT_TRUE(std::filesystem::is_empty(directory / "out"));
+}
+
+TEST(SweepOutput, InterruptedKeepsTheCellsThatWereMeasured) {
+  TemporaryDirectory directory;
+  const auto result =
+      run_process({"timeout", "--signal=INT", "--preserve-status", "5", program_path(), "sweep", "--device",
+                   "cpu", "--expansion", "1,2,4,8", "--seconds", "2", "--output", directory / "out"});
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->exit_code, 130);
+  EXPECT_NE(result->err.find("interrupted"), std::string::npos) << result->err;
+  std::ifstream file(directory / "out/sweep.json");
+  const auto document = nlohmann::json::parse(file);
+  EXPECT_GE(document["rows"].size(), 1u);
+  EXPECT_LT(document["rows"].size(), 8u);
+  EXPECT_TRUE(std::filesystem::exists(directory / "out/sweep.csv"));
+  EXPECT_FALSE(std::filesystem::exists(directory / "out/report.html"));
 }
 
 TEST(SweepOutput, ADirectoryThatCannotBeMade) {
