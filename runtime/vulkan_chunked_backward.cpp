@@ -45,7 +45,7 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
   const std::size_t squares = delta ? 2 : 1;
   t.pairs_bytes =
       positions +
-      (std::max(values, ways ? chunk * (chunk / 4 + 1) : 0) + (f.cooperative ? squares * square : 0)) *
+      (std::max(values, ways ? chunk * (chunk / 4 + 1) : 0) + (f.cooperative || gla ? squares * square : 0)) *
           kCellBytes +
       (ways ? (2 + chunk / kTile) * chunk * 4 : 0);
 
@@ -56,12 +56,11 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
       f.cooperative ? 2 * cells(chunk, t.key_tile) + std::max(parts, squares * square) : parts;
   t.gradients_bytes = std::max(seen, others) * kCellBytes;
   if (gla) {
-    const std::size_t quads_a_cell = f.cooperative ? 2 : 1, blocks = cells(chunk, kTile);
-    const std::size_t tiles = 2 * cells(chunk, t.key_tile), inners = f.workgroup_size * quads_a_cell;
-    const std::size_t levels = 2 * blocks + (f.cooperative ? square : 0);
-    t.gradients_bytes =
-        (std::max(seen, tiles + std::max(inners, levels)) + 7 * cells(kTile, kTile)) * kCellBytes +
-        4 * t.key_tile;
+    const std::size_t packs = t.key_tile / (f.cooperative ? 8 : 4);
+    const std::size_t inners = cells(std::max<std::size_t>(f.workgroup_size / packs, kTile), t.key_tile);
+    const std::size_t levels = cells(chunk, kTile) + (f.cooperative ? square : 0);
+    const std::size_t rows = 2 * cells(chunk, t.key_tile) + std::max(inners, levels);
+    t.gradients_bytes = (std::max(seen, rows) + 7 * cells(kTile, kTile)) * kCellBytes;
   }
   if (ways) t.gradients_bytes += 4 * ((delta ? 3 : 2) * chunk + f.workgroup_size);
 

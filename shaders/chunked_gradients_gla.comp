@@ -16,9 +16,9 @@
 // Heads that share q and k are walked in order.
 //
 // Shared memory, Cell: pool, the longest of what chunked_states_seen.glsl takes; two tiles of rows [C][KEY_TILE / PACK + 1]
-// with inners, PACK floats an invocation, or with symmetric and level, blocks on the diagonal [C][16 / PACK + 1], and where
-// matrices are cooperative M [C][C / PACK + 1]; dg in float [C][KEY_TILE + 4]. ones, seven of [16][16 / PACK + 1]. float:
-// throughs [KEY_TILE].
+// with as many rows again of parts of <S, D> as there are invocations a pack, or with level, blocks on the diagonal [C][16 /
+// PACK + 1], and where matrices are cooperative M [C][C / PACK + 1]; dg in float [C][KEY_TILE + 4]. ones, seven of
+// [16][16 / PACK + 1].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #define GAMMA_OF_CHANNELS 1
@@ -26,20 +26,18 @@
 #include "chunked.glsl"
 #include "chunked_keys.glsl"
 
-#define TILES_CELLS (2 * CHUNK * TILE_STRIDE)
-#define BLOCKS_CELLS (2 * CHUNK * BLOCK_LINE)
 #if COOPERATIVE
-#define SQUARE_CELLS (CHUNK * CHUNK_STRIDE)
+#define LEVELS_CELLS (CHUNK * (BLOCK_LINE + CHUNK_STRIDE))
 #else
-#define SQUARE_CELLS 0
+#define LEVELS_CELLS (CHUNK * BLOCK_LINE)
 #endif
-#define INNER_QUADS (THREADS * PACK / 4)
-#define OTHER_CELLS \
-  (TILES_CELLS + (INNER_QUADS > BLOCKS_CELLS + SQUARE_CELLS ? INNER_QUADS : BLOCKS_CELLS + SQUARE_CELLS))
+#define INNERS_CELLS (INNER_ROWS * TILE_STRIDE)
+#define OTHER_CELLS (2 * CHUNK * TILE_STRIDE + (INNERS_CELLS > LEVELS_CELLS ? INNERS_CELLS : LEVELS_CELLS))
+#define INNER_ROWS (THREADS / TILE_PACKS > TILE ? THREADS / TILE_PACKS : TILE)
 const uint BLOCK_LINE = LINE + 1;
 #include "chunked_states_seen.glsl"
 
-layout(binding = 10) readonly buffer PairsBuffer { Pack data[]; } pairs;  // [slots, H, C, C]: M
+layout(binding = 10) readonly buffer PairsBuffer { Pack data[]; } pairs;  // [slots, H, C, C]: M, mirrored
 layout(binding = 11) writeonly buffer DqBuffer { Pack data[]; } dq;       // [B, T, Hq, E, K]
 layout(binding = 12) writeonly buffer DkBuffer { Pack data[]; } dk;       // [B, T, Hq, E, K]
 layout(binding = 13) writeonly buffer DgBuffer { vec4 data[]; } dg;       // [B, T, H, E, K]
@@ -48,9 +46,8 @@ layout(constant_id = 6) const uint GROUP = 1;  // heads that share q and k
 
 const uint MIXED = 0;  // then dg
 const uint RESULT = CHUNK * TILE_STRIDE;
-const uint INNERS = TILES_CELLS;
-const uint SYMMETRIC = TILES_CELLS;
-const uint LEVEL = SYMMETRIC + CHUNK * BLOCK_LINE;
+const uint INNERS = 2 * CHUNK * TILE_STRIDE;
+const uint LEVEL = INNERS;
 const uint PAIRS = LEVEL + CHUNK * BLOCK_LINE;
 const uint OWN = FETCHES(CHUNK, TILE_PACKS);  // packs of an invocation
 const uint DG_STRIDE = KEY_TILE / 4 + 1;
@@ -58,34 +55,20 @@ const uint DG_STRIDE = KEY_TILE / 4 + 1;
 // Where a row sums: everything; itself and later ones; earlier ones; those of its half of a span.
 const uint ONES = 0, LATER = 1, EARLIER = 2, WITHIN = 3;  // of halves of 1, and behind it of 2, 4 and 8
 shared Cell ones[7 * TILE * BLOCK_LINE];
-shared vec4 throughs[KEY_TILE / 4];
 
-// A square of numbers by row and column of tokens, in 16 x 16 tiles on or below the diagonal: its rows, or its columns, as left
-// operands.
+// M by rows as a left operand, and a pack of one of its rows.
 #if COOPERATIVE
-#define SQUARE_LEFT(left, row, column) LOAD_LEFT(left, pool, PAIRS + (row) * CHUNK_STRIDE + (column) / PACK, CHUNK_STRIDE)
-#define SQUARE_LEFT_TRANSPOSED(left, row, column) \
-  LOAD_LEFT_TRANSPOSED(left, pool, PAIRS + (row) * CHUNK_STRIDE + (column) / PACK, CHUNK_STRIDE)
+#define PAIRS_LEFT(left, row, column) LOAD_LEFT(left, pool, PAIRS + (row) * CHUNK_STRIDE + (column) / PACK, CHUNK_STRIDE)
+Values pairs_of(uint square_at, uint row, uint pack) { return widen(pool[PAIRS + row * CHUNK_STRIDE + pack]); }
 #else
-#define SQUARE_LEFT(left, row, column) \
+#define PAIRS_LEFT(left, row, column) \
   LOAD_LEFT(left, pairs.data, square_at + (row) * CHUNK_PACKS + (column) / PACK, CHUNK_PACKS)
-#define SQUARE_LEFT_TRANSPOSED(left, row, column) \
-  LOAD_LEFT_TRANSPOSED(left, pairs.data, square_at + (row) * CHUNK_PACKS + (column) / PACK, CHUNK_PACKS)
+Values pairs_of(uint square_at, uint row, uint pack) { return widen(pairs.data[square_at + row * CHUNK_PACKS + pack]); }
 #endif
 
 // Of the invocation's n-th pack.
 uint own_row(uint n) { return (thread_index() + n * THREADS) / TILE_PACKS; }
 uint own_pack() { return thread_index() % TILE_PACKS; }
-
-// M_ij; of the tiles on the diagonal also above it.
-float pair(uint square_at, uint row, uint column) {
-#if COOPERATIVE
-  return value_of(widen(pool[PAIRS + row * CHUNK_STRIDE + column / PACK]), column % PACK);
-#else
-  return value_of(widen(pairs.data[square_at + row * CHUNK_PACKS + column / PACK]), column % PACK);
-#endif
-}
-#define TURNED_PAIR(i) pair(square_at, max(row, column + i), min(row, column + i))
 
 #define EVERY(i) 1
 #define IS_LATER(i) float(column + i >= row)
@@ -135,18 +118,8 @@ void main() {
   SET_ONES(EARLIER, IS_EARLIER)
   for (uint half_span = 1; half_span < TILE; half_span *= 2) SET_ONES(WITHIN + findMSB(half_span), IS_WITHIN)
 
-  const Values zero = widen(Pack(0));
-  Pack query_packs[OWN], key_packs[OWN];
   Values query_sums[OWN], key_sums[OWN];  // dq and dk over the heads so far
-  UNROLLED for (uint n = 0; n < OWN; ++n) {
-    const uint row = own_row(n), pack = own_pack();
-    if (row >= CHUNK) continue;
-    const bool there = row < rows.count;
-    const uint at = rows.first + row * rows.stride + first_pack + pack;
-    query_packs[n] = there ? q.data[at] : Pack(0);
-    key_packs[n] = there ? k.data[at] : Pack(0);
-    query_sums[n] = key_sums[n] = zero;
-  }
+  UNROLLED for (uint n = 0; n < OWN; ++n) query_sums[n] = key_sums[n] = widen(Pack(0));
 
   for (uint member = 0; member < GROUP; ++member) {
     const uint head = qk_head * GROUP + member;
@@ -163,67 +136,62 @@ void main() {
       STORE_CELLS(before[n], pool, MIXED + at, TILE_STRIDE);
       STORE_CELLS(after[n], pool, RESULT + at, TILE_STRIDE);
     }
-    STORE_VALUES(pool, INNERS + thread * PACK / 4, inner)
     barrier();
-    for (uint i = thread; i < KEY_TILE / 4; i += THREADS) {
-      vec4 sum = vec4(0);
-      for (uint other = i; other < INNER_QUADS; other += KEY_TILE / 4) sum += floats_of(pool[INNERS + other]);
-      throughs[i] = sum * exp(gamma.data[(part * CHUNK + CHUNK - 1) * KEY_DIM / 4 + first_channel / 4 + i]);
+    {
+      // Row by row what the invocations have of <S, D>; rows that they do not fill are zero.
+      const Values through = product(inner, exponentials(gamma_at(part, CHUNK - 1, first_pack + own_pack())));
+      for (uint row = own_row(0); row < INNER_ROWS; row += THREADS / TILE_PACKS)
+        pool[INNERS + row * TILE_STRIDE + own_pack()] = row == own_row(0) ? cell(through) : Cell(0);
     }
-    Values gammas[OWN];
     UNROLLED for (uint n = 0; n < OWN; ++n) {
-      const uint row = own_row(n), pack = own_pack();
+      const uint row = own_row(n), pack = own_pack(), at = row * TILE_STRIDE + pack;
       if (row >= CHUNK) continue;
-      const uint at = row * TILE_STRIDE + pack;
-      gammas[n] = gamma_at(part, row, first_pack + pack);
-      const Values from_state = product(widen(pool[MIXED + at]), scaled(exponentials(gammas[n]), scale));
-      const Values to_state = product(
-          widen(pool[RESULT + at]), exponentials(difference(gamma_at(part, CHUNK - 1, first_pack + pack), gammas[n])));
-      query_sums[n] = sum_of(query_sums[n], from_state);
-      key_sums[n] = sum_of(key_sums[n], to_state);
-      pool[MIXED + at] = cell(product(widen(query_packs[n]), from_state));
-      pool[RESULT + at] = cell(product(widen(key_packs[n]), to_state));
+      const bool there = row < rows.count;
+      const uint key_at = rows.first + row * rows.stride + first_pack + pack;
+      const Values query = widen(there ? q.data[key_at] : Pack(0)), key = widen(there ? k.data[key_at] : Pack(0));
+      const Values here = gamma_at(part, row, first_pack + pack), last = gamma_at(part, CHUNK - 1, first_pack + pack);
+      const float own = value_of(widen(pairs.data[square_at + row * CHUNK_PACKS + row / PACK]), row % PACK);
+      const Values from_state = product(values_of(pool[MIXED + at]), scaled(exponentials(here), scale));
+      const Values to_state = product(values_of(pool[RESULT + at]), exponentials(difference(last, here)));
+      pool[MIXED + at] = cell(product(query, from_state));
+      pool[RESULT + at] = cell(product(key, to_state));
+      query_sums[n] = sum_of(query_sums[n], sum_of(from_state, scaled(key, own)));
+      key_sums[n] = sum_of(key_sums[n], sum_of(to_state, scaled(query, own)));
     }
     barrier();
-#if COOPERATIVE
-    for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
-      const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
-      if (pack * PACK / TILE <= row / TILE) pool[PAIRS + row * CHUNK_STRIDE + pack] = pairs.data[square_at + i];
-    }
-#endif
     Sum gates[TEAM_TILES];  // dg
-    UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
-      gates[n] = EMPTY;
-      if (team_column(n) < KEY_TILE) LOAD_FACTORS(gates[n], throughs, team_column(n) / 4);
-    }
+    UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) gates[n] = EMPTY;
+    for (uint row = 0; row < INNER_ROWS; row += TILE) ADD_ROWS(ONES, INNERS, row)
     for (uint other = 0; other < CHUNK; other += TILE) {
       if (other >= team_row()) ADD_ROWS(other == team_row() ? LATER : ONES, MIXED, other)
       if (other <= team_row()) ADD_ROWS(other == team_row() ? EARLIER : ONES, RESULT, other)
     }
     barrier();
-    for (uint i = thread; i < CHUNK * LINE; i += THREADS) {
-      const uint row = i / LINE, column = row / TILE * TILE + i % LINE * PACK;
-      pool[SYMMETRIC + row * BLOCK_LINE + i % LINE] = cell(MASK(TURNED_PAIR));
-    }
-    if (CHUNK / 2 < TILE) barrier();  // the first level reads it already
+#if COOPERATIVE
+    for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS)
+      pool[PAIRS + i / CHUNK_PACKS * CHUNK_STRIDE + i % CHUNK_PACKS] = pairs.data[square_at + i];
+    barrier();
+#endif
 
     for (uint half_span = CHUNK / 2; half_span > 0; half_span /= 2) {
       Values factors[OWN];
+      Pack own[OWN];  // q of second halves, k of first ones
       UNROLLED for (uint n = 0; n < OWN; ++n) {
         const uint row = own_row(n), pack = own_pack();
         if (row >= CHUNK) continue;
         const uint pivot = row / (2 * half_span) * 2 * half_span + half_span - 1;
-        const Values there = gamma_at(part, pivot, first_pack + pack);
-        const bool second = row > pivot;
-        factors[n] = exponentials(second ? difference(gammas[n], there) : difference(there, gammas[n]));
-        pool[MIXED + row * TILE_STRIDE + pack] =
-            cell(product(widen(second ? query_packs[n] : key_packs[n]), factors[n]));
+        const uint key_at = rows.first + row * rows.stride + first_pack + pack;
+        const Values here = gamma_at(part, row, first_pack + pack), there = gamma_at(part, pivot, first_pack + pack);
+        own[n] = Pack(0);
+        if (row < rows.count) own[n] = row > pivot ? q.data[key_at] : k.data[key_at];
+        factors[n] = exponentials(row > pivot ? difference(here, there) : difference(there, here));
+        pool[MIXED + row * TILE_STRIDE + pack] = cell(product(widen(own[n]), factors[n]));
       }
       if (half_span < TILE) {
         for (uint i = thread; i < CHUNK * LINE; i += THREADS) {
           const uint row = i / LINE, column = i % LINE * PACK;
           pool[LEVEL + row * BLOCK_LINE + i % LINE] =
-              cell(product(widen(pool[SYMMETRIC + row * BLOCK_LINE + i % LINE]), MASK(IS_LEVEL)));
+              cell(product(pairs_of(square_at, row, row / TILE * LINE + i % LINE), MASK(IS_LEVEL)));
         }
       }
       barrier();
@@ -235,11 +203,7 @@ void main() {
         const uint partners = second_half ? half_begin - half_span : half_begin + half_span;
         UNROLLED for (uint d = 0; d < half_span; d += DEPTH) {
           Left left;
-          if (second_half) {
-            SQUARE_LEFT(left, team_row(), partners + d);
-          } else {
-            SQUARE_LEFT_TRANSPOSED(left, partners + d, team_row());
-          }
+          PAIRS_LEFT(left, team_row(), partners + d);
           ADD_MIXED(partners + d)
         }
       } else {
@@ -258,14 +222,13 @@ void main() {
         const uint row = own_row(n), pack = own_pack();
         if (row >= CHUNK) continue;
         const uint at = RESULT + row * TILE_STRIDE + pack;
-        const Values terms = product(widen(pool[at]), factors[n]);
+        const Values terms = product(values_of(pool[at]), factors[n]);
         if (row / half_span % 2 == 1) {
           query_sums[n] = sum_of(query_sums[n], terms);
-          pool[at] = cell(product(widen(query_packs[n]), terms));
         } else {
           key_sums[n] = sum_of(key_sums[n], terms);
-          pool[at] = cell(product(widen(key_packs[n]), terms));
         }
+        pool[at] = cell(product(widen(own[n]), terms));
       }
       barrier();
       if (half_span < TILE) {
@@ -279,13 +242,6 @@ void main() {
           }
         }
       }
-    }
-    UNROLLED for (uint n = 0; n < OWN; ++n) {
-      const uint row = own_row(n), pack = own_pack();
-      if (row >= CHUNK) continue;
-      const float own = value_of(widen(pool[SYMMETRIC + row * BLOCK_LINE + row % TILE / PACK]), row % PACK);
-      query_sums[n] = sum_of(query_sums[n], scaled(widen(key_packs[n]), own));
-      key_sums[n] = sum_of(key_sums[n], scaled(widen(query_packs[n]), own));
     }
     barrier();
     UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {

@@ -27,14 +27,6 @@ layout(binding = 7) writeonly buffer InverseBuffer { Pack data[]; } inverse;  //
 shared Cell square[CHUNK * CHUNK_STRIDE];  // L, and its inverse in the same place
 shared vec4 betas[CHUNK / 4];
 
-Values values_of(Cell x) {
-#if COOPERATIVE
-  return widen(x);
-#else
-  return x;
-#endif
-}
-
 #if STORAGE_BITS == 16
 Quad stored(vec4 x) {
   return BFLOAT16_OUT ? uvec2(bfloat16_bits(x.x) | bfloat16_bits(x.y) << 16, bfloat16_bits(x.z) | bfloat16_bits(x.w) << 16)

@@ -1,13 +1,14 @@
 // What tokens of a chunk do to each other's gradients: of each chunk of each subhead, with r what beta multiplies (v
 // itself without correction),
 //   M = scale tril(dO R^T diag(beta)) ∘ Γ,  N = -tril(dR R^T diag(beta), -1) ∘ Γ
-// N of gated_delta alone; gla M = scale tril(dO V^T), the same for all subheads: its decays are channels' and come later.
+// N of gated_delta alone; gla M = scale tril(dO V^T), the same for all subheads: its decays are channels' and come later. gla's M
+// is mirrored about its diagonal.
 //
 // And the ways between two tokens (runtime/cpu/chunked.h), with Z_ij = scale P_ij do_i . r_j - G_ij dr_i . r_j:
 //   dg_t gets sum_{j<t<=i} beta_j Z_ij,  dbeta_j gets sum_i Z_ij
 //
 // Shared memory, Cell: tiles, the longest of dO [C][VALUE_TILE / PACK + 1] with R^T [VALUE_TILE][C / PACK + 1] and dR as dO,
-// and of Z float [C][C + 4]; where matrices are cooperative squares, two of [C][C / PACK + 1]: P and G, then M and N.
+// and of Z float [C][C + 4]; where matrices are cooperative, and of gla, squares, two of [C][C / PACK + 1]: P and G, then M and N.
 // float: ssd and gated_delta gammas and betas [C], sums [C / 16][C].
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -18,6 +19,7 @@ layout(constant_id = 4) const uint VALUE_TILE = 16;  // columns of V at a time
 layout(binding = 5) readonly buffer DoBuffer { Pack data[]; } d_o;                // [B, T, H, V]
 layout(binding = 6) readonly buffer CorrectedBuffer { Pack data[]; } corrected;   // as chunked_states.comp leaves it: R^T
 layout(binding = 7) writeonly buffer PairsBuffer { Pack data[]; } pairs;          // [parts, C, C], gla [slots, H, C, C]: M
+#define MIRRORED (RULE == GLA)
 #if RULE == SSD || RULE == GATED_DELTA
 layout(binding = 8) readonly buffer ScoresBuffer { Pack data[]; } scores;         // [parts, C, C]: P
 layout(binding = 9) writeonly buffer PairWaysBuffer { float data[]; } pair_ways;  // [parts, 2, C]: terms of dg, of dbeta
@@ -52,7 +54,7 @@ const uint TILE_CELLS = STAGED;
 #endif
 
 shared Cell tiles[TILE_CELLS];
-#if COOPERATIVE
+#if COOPERATIVE || MIRRORED
 #if RULE == GATED_DELTA
 shared Cell squares[2 * CHUNK * CHUNK_STRIDE];
 #else
@@ -72,6 +74,13 @@ void set_way(uint row, uint column, float x) { tiles[row * WAY_STRIDE + column /
 #else
 float way(uint row, uint column) { return tiles[row * WAY_STRIDE + column / 4][column % 4]; }
 void set_way(uint row, uint column, float x) { tiles[row * WAY_STRIDE + column / 4][column % 4] = x; }
+#endif
+
+#if MIRRORED
+float entry(uint row, uint column) {
+  return value_of(values_of(squares[row * CHUNK_STRIDE + column / PACK]), column % PACK);
+}
+#define MIRRORED_ENTRY(i) entry(max(row, column + i), min(row, column + i))
 #endif
 
 // Row and column of a tile on or below the diagonal.
@@ -130,6 +139,18 @@ void main() {
     FETCH_CORRECTIONS(first)                                                                                  \
   }
 
+  const uint square_at = part * CHUNK * CHUNK_PACKS;
+#if WAYS && COOPERATIVE
+  for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
+    const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
+    if (pack * PACK / TILE > row / TILE) continue;
+    squares[row * CHUNK_STRIDE + pack] = scores.data[square_at + i];
+#if RULE == GATED_DELTA
+    squares[(CHUNK + row) * CHUNK_STRIDE + pack] = gram.data[square_at + i];
+#endif
+  }
+#endif
+
   Sum read[TEAM_TILES];  // dO R^T
 #if RULE == GATED_DELTA
   Sum recalled[TEAM_TILES];  // dR R^T
@@ -175,19 +196,9 @@ void main() {
       }
     }
   }
-  const uint square_at = part * CHUNK * CHUNK_PACKS;
-
   barrier();
 #if WAYS
 #if COOPERATIVE
-  STAGE(squares, CHUNK_STRIDE, CHUNK, CHUNK_PACKS,
-        pack * PACK / TILE <= row / TILE ? scores.data[square_at + row * CHUNK_PACKS + pack] : Pack(0))
-#if RULE == GATED_DELTA
-  for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
-    const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
-    squares[(CHUNK + row) * CHUNK_STRIDE + pack] = pack * PACK / TILE <= row / TILE ? gram.data[square_at + i] : Pack(0);
-  }
-#endif
 #define SQUARE(tile_sum, buffer_, number, at) \
   LOAD_CELLS(tile_sum, squares, ((number) * CHUNK + at.x) * CHUNK_STRIDE + at.y / PACK, CHUNK_STRIDE)
 #else
@@ -230,7 +241,7 @@ void main() {
       VALUE(recalled[n], e) *= j < i ? -weight : 0;
 #endif
     }
-#if COOPERATIVE
+#if COOPERATIVE || MIRRORED
     STORE_CELLS(read[n], squares, at.x * CHUNK_STRIDE + at.y / PACK, CHUNK_STRIDE);
 #if RULE == GATED_DELTA
     STORE_CELLS(recalled[n], squares, (CHUNK + at.x) * CHUNK_STRIDE + at.y / PACK, CHUNK_STRIDE);
@@ -253,7 +264,12 @@ void main() {
   }
 #endif
   barrier();
-#if COOPERATIVE
+#if MIRRORED
+  for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
+    const uint row = i / CHUNK_PACKS, column = i % CHUNK_PACKS * PACK;
+    pairs.data[square_at + i] = narrow(MASK(MIRRORED_ENTRY));
+  }
+#elif COOPERATIVE
   for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
     const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
     if (pack * PACK / TILE > row / TILE) continue;

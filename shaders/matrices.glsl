@@ -37,6 +37,7 @@ Pack narrow(Values x) { return uvec4(narrow(x.low), narrow(x.high)); }
 Cell cell(Values x) { return narrow(x); }
 Cell cell(Pack x) { return x; }
 Pack pack_of(Cell x) { return x; }
+Values values_of(Cell x) { return widen(x); }
 Values scaled(Values x, float factor) { return Values(x.low * factor, x.high * factor); }
 Values product(Values x, Values y) { return Values(x.low * y.low, x.high * y.high); }
 Values difference(Values x, Values y) { return Values(x.low - y.low, x.high - y.high); }
@@ -44,12 +45,6 @@ Values sum_of(Values x, Values y) { return Values(x.low + y.low, x.high + y.high
 Values exponentials(Values x) { return Values(exp(x.low), exp(x.high)); }
 #define VALUES_FROM(quads, at) Values(quads[at], quads[(at) + 1])
 float value_of(Values x, uint i) { return i < 4 ? x.low[i] : x.high[i - 4]; }
-// As floats in two cells, or one.
-#define STORE_VALUES(memory, at, values)             \
-  {                                                  \
-    memory[at] = floatBitsToUint(values.low);        \
-    memory[(at) + 1] = floatBitsToUint(values.high); \
-  }
 float dot_of(Values x, Values y) { return dot(x.low, y.low) + dot(x.high, y.high); }
 
 #define Sum coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>
@@ -140,6 +135,7 @@ vec4 widen(vec4 x) { return x; }
 Cell cell(Pack x) { return widen(x); }
 #endif
 Pack pack_of(Cell x) { return narrow(x); }
+Values values_of(Cell x) { return x; }
 Values scaled(Values x, float factor) { return x * factor; }
 Values product(Values x, Values y) { return x * y; }
 Values difference(Values x, Values y) { return x - y; }
@@ -147,7 +143,6 @@ Values sum_of(Values x, Values y) { return x + y; }
 Values exponentials(Values x) { return exp(x); }
 #define VALUES_FROM(quads, at) quads[at]
 float value_of(Values x, uint i) { return x[i]; }
-#define STORE_VALUES(memory, at, values) memory[at] = values;
 float dot_of(Values x, Values y) { return dot(x, y); }
 
 #define Sum mat4    // [i]: row i of the invocation's four
