@@ -31,9 +31,11 @@ constexpr int gla_state_threads(int key_dim, int value_dim) {
 constexpr int gla_state_blocks(int key_dim, int value_dim) {
   return 512 / gla_state_threads(key_dim, value_dim);
 }
-/// Two stages of keys (or queries), values (or do) and the decays of the chunk.
+/// Two on their way while one is at work: the pass waits for memory.
+inline constexpr int kGlaStateStages = 3;
+/// Stages of keys (or queries), values (or do) and the decays of the chunk.
 constexpr std::uint32_t gla_states_bytes(int key_dim, int value_dim) {
-  return 2 *
+  return kGlaStateStages *
          (rows_bytes(key_dim) + rows_bytes(value_tile(value_dim)) + static_cast<std::uint32_t>(key_dim) * 4);
 }
 

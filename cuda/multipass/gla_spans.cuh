@@ -66,15 +66,18 @@ struct GlaSpans {
             __shfl_sync(~0u, gamma[n][2 + i], (lane & ~3) + quad)};
   }
 
-  // dg += f (16 channels x block b of 16 tokens) times a matrix of ones.
+  // dg += f (16 channels x block b of 16 tokens) times a matrix of ones, or its half in tile n.
+  __device__ __forceinline__ void sum_tile(int n, const Operand& f, uint32_t ones) {
+    ptx::mma_half<__nv_bfloat16>(dg[n], f[n % 2 * 2], f[n % 2 * 2 + 1], ones);
+  }
   __device__ __forceinline__ void sum(int n, const Operand& f, uint32_t upper, uint32_t lower) {
     ptx::mma<__nv_bfloat16>(dg[n], f, upper, lower);
   }
   __device__ __forceinline__ void sum_from(int b, const Operand& f) {
-    sum(2 * b, f, from, kOnes), sum(2 * b + 1, f, 0, from);
+    sum(2 * b, f, from, kOnes), sum_tile(2 * b + 1, f, from);
   }
   __device__ __forceinline__ void sum_before(int b, const Operand& f) {
-    sum(2 * b, f, before, 0), sum(2 * b + 1, f, kOnes, before);
+    sum_tile(2 * b, f, before), sum(2 * b + 1, f, kOnes, before);
   }
   __device__ __forceinline__ void sum_all(int b, const Operand& f) {
     sum(2 * b, f, kOnes, kOnes), sum(2 * b + 1, f, kOnes, kOnes);
@@ -237,24 +240,24 @@ struct GlaSpans {
 #pragma unroll
       for (int i = 0; i < 4; ++i) m[b][i] |= turned[i];
       raw(x, b, k, k);
-      ptx::mma<T>(dq[2 * b], x, m[b][0] & itself, 0);
-      ptx::mma<T>(dq[2 * b + 1], x, 0, m[b][3] & itself);
+      ptx::mma_half<T>(dq[2 * b], x[0], x[1], m[b][0] & itself);
+      ptx::mma_half<T>(dq[2 * b + 1], x[2], x[3], m[b][3] & itself);
       raw(x, b, q, q);
-      ptx::mma<T>(dk[2 * b], x, m[b][0] & itself, 0);
-      ptx::mma<T>(dk[2 * b + 1], x, 0, m[b][3] & itself);
+      ptx::mma_half<T>(dk[2 * b], x[0], x[1], m[b][0] & itself);
+      ptx::mma_half<T>(dk[2 * b + 1], x[2], x[3], m[b][3] & itself);
 
       const float2 pivot = gamma_of(2 * b, 1, 3);
       float factor[2][4], y[2][4] = {};
       raw(x, b, k, q);
       decay_block(x, b, pivot, pivot, factor);
-      ptx::mma<T>(y[0], x, 0, m[b][1]);
-      ptx::mma<T>(y[1], x, m[b][2], 0);
+      ptx::mma_half<T>(y[0], x[2], x[3], m[b][1]);
+      ptx::mma_half<T>(y[1], x[0], x[1], m[b][2]);
 #pragma unroll
       for (int i = 0; i < 4; ++i) dk[2 * b][i] += factor[0][i] * y[0][i];
 #pragma unroll
       for (int i = 0; i < 4; ++i) dq[2 * b + 1][i] += factor[1][i] * y[1][i];
       contribute(f, x, y[0], y[1]);
-      sum(2 * b, f, before, 0), sum(2 * b + 1, f, 0, from);
+      sum_tile(2 * b, f, before), sum_tile(2 * b + 1, f, from);
     }
 #pragma unroll 1
     for (int half = 4; half >= 2; half /= 2) {
@@ -273,15 +276,15 @@ struct GlaSpans {
           x[i] = second ? q[n][i % 2] : k[n][i % 2];
         }
         decay_block(x, b, gamma_of(2 * b, 1, last), gamma_of(2 * b + 1, 1, last), factor);
-        ptx::mma<T>(y[0], x, m[b][0] & mask, 0);
-        ptx::mma<T>(y[1], x, 0, m[b][3] & mask);
+        ptx::mma_half<T>(y[0], x[0], x[1], m[b][0] & mask);
+        ptx::mma_half<T>(y[1], x[2], x[3], m[b][3] & mask);
 #pragma unroll
         for (int t = 0; t < 2; ++t)
 #pragma unroll
           for (int i = 0; i < 4; ++i)
             ptx::add_to_either(dq[2 * b + t][i], dk[2 * b + t][i], factor[t][i], y[t][i], second);
         contribute(f, x, y[0], y[1]);
-        sum(2 * b, f, inside, 0), sum(2 * b + 1, f, 0, inside);
+        sum_tile(2 * b, f, inside), sum_tile(2 * b + 1, f, inside);
       }
     }
     const uint32_t mask = c == r / 2 ? ~itself : 0;
@@ -296,8 +299,8 @@ struct GlaSpans {
         x[i] = times_pairs<T>(ptx::pack<T>(1.f, factor[i / 2][i % 2]),
                               __byte_perm(k[n][i % 2], q[n][i % 2], 0x7610));
       }
-      ptx::mma<T>(y[0], x, m[b][0] & mask, 0);
-      ptx::mma<T>(y[1], x, 0, m[b][3] & mask);
+      ptx::mma_half<T>(y[0], x[0], x[1], m[b][0] & mask);
+      ptx::mma_half<T>(y[1], x[2], x[3], m[b][3] & mask);
 #pragma unroll
       for (int t = 0; t < 2; ++t)
 #pragma unroll
@@ -306,7 +309,7 @@ struct GlaSpans {
           dq[2 * b + t][2 * i + 1] += factor[t][i] * y[t][2 * i + 1];
         }
       contribute(f, x, y[0], y[1]);
-      sum(2 * b, f, inside1, 0), sum(2 * b + 1, f, 0, inside1);
+      sum_tile(2 * b, f, inside1), sum_tile(2 * b + 1, f, inside1);
     }
   }
 };

@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(gla_state_threads(kKey, kValue), gla_state_blo
   const auto fetch = [&](int step) {
     const int i = chunk_at(step);
     const Chunk chunk = chain.chunk(i);
-    const uint32_t stage = base + step % 2 * kStage;
+    const uint32_t stage = base + step % kGlaStateStages * kStage;
     copy_rows<kKey, kChunk, kThreads>(stage, rows + index(i) * kChunk * kKey, kKey, kChunk);
     copy_rows<kTile, kChunk, kThreads>(stage + rows_bytes(kKey),
                                        values + (chunk.first * a.heads + h) * kValue + tile * kTile,
@@ -42,7 +42,8 @@ __global__ void __launch_bounds__(gla_state_threads(kKey, kValue), gla_state_blo
                                    p.s.decays + index(i) * kKey);
     ptx::copies_commit();
   };
-  if (chunks > 0) fetch(0);
+  for (int step = 0; step < kGlaStateStages - 1; ++step)
+    if (step < chunks) fetch(step);
 
   const Lane at(lane);
   const int channel = warp % (kKey / 32) * 32, column = warp / (kKey / 32) * 64;
@@ -63,12 +64,16 @@ __global__ void __launch_bounds__(gla_state_threads(kKey, kValue), gla_state_blo
         x[m][v][2 * half] = y.x, x[m][v][2 * half + 1] = y.y;
       }
   for (int step = 0; step < chunks; ++step) {
-    ptx::copies_wait<0>();
+    if (step + kGlaStateStages - 2 < chunks)
+      ptx::copies_wait<kGlaStateStages - 2>();
+    else
+      ptx::copies_wait<0>();
     __syncthreads();  // everyone has this chunk's tiles and is done with those of the one before
-    if (step + 1 < chunks) fetch(step + 1);
-    const uint32_t key = base + step % 2 * kStage, value = key + rows_bytes(kKey);
+    if (step + kGlaStateStages - 1 < chunks) fetch(step + kGlaStateStages - 1);
+    const int stage = step % kGlaStateStages;
+    const uint32_t key = base + stage * kStage, value = key + rows_bytes(kKey);
     const float* const decays =
-        reinterpret_cast<const float*>(shared + step % 2 * kStage + rows_bytes(kKey) + rows_bytes(kTile)) +
+        reinterpret_cast<const float*>(shared + stage * kStage + rows_bytes(kKey) + rows_bytes(kTile)) +
         channel + at.r;
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
