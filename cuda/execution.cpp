@@ -126,9 +126,14 @@ const Implementation& implementation_of(const Variant& variant) {
 
 std::vector<KernelLaunch> launches_of(const Variant& variant, const Problem& problem,
                                       const Geometry& geometry) {
-  const Implementation& implementation = implementation_of(variant);
-  if (!problem.front_end) return implementation.launches(problem, geometry);
-  return behind_front_end(problem, implementation.launches(without_front_end(problem), geometry));
+  std::vector<KernelLaunch> launches =
+      implementation_of(variant).launches(without_front_end(problem), geometry);
+  for (const KernelLaunch& launch : launches) {
+    if (!launch.function)
+      throw Error(ErrorKind::kRefused, "CUDA: " + launch.name + " of " + describe(problem) +
+                                           " is left out of this build (STATESCOPE_CUDA_KERNELS=few)");
+  }
+  return problem.front_end ? behind_front_end(problem, std::move(launches)) : launches;
 }
 
 std::size_t scratch_bytes_of(const Variant& variant, const Problem& problem, const Geometry& geometry) {
