@@ -82,8 +82,9 @@ std::string recurrent_missing(const Problem& problem, const DeviceLimits&) {
 constexpr std::uint32_t kStepTile = 32;
 // Rows a thread: 32 registers of state at work and as many on their way.
 constexpr std::uint32_t kStepRows = 8;
-// Two subheads side by side at K = 128: one took 9 % longer on an H200, larger groups longer still.
-constexpr std::uint32_t kStepThreads = 256;
+// Two subheads side by side at K = 128: one took 9 % longer on an H200. Of float32, whose k and q take twice
+// the registers, one.
+constexpr std::uint32_t kStepThreads = 256, kStepThreadsF32 = 128;
 
 Geometry recurrent_step_geometry(const Problem& problem, const DeviceLimits& limits) {
   const auto key_dim = static_cast<std::uint32_t>(problem.key_dim);
@@ -98,7 +99,8 @@ Geometry recurrent_step_geometry(const Problem& problem, const DeviceLimits& lim
   if (has_beta(problem.rule) && limits.subgroup_shuffle)
     g.lanes = std::min(g.lanes, std::bit_floor(g.subgroup_size));
   while (g.lanes * quads > limits.max_workgroup_size) g.lanes /= 2;
-  g.subheads = std::clamp(std::min(kStepThreads, limits.max_workgroup_size) / (g.lanes * quads), 1u,
+  const std::uint32_t threads = problem.dtype == DType::kF32 ? kStepThreadsF32 : kStepThreads;
+  g.subheads = std::clamp(std::min(threads, limits.max_workgroup_size) / (g.lanes * quads), 1u,
                           static_cast<std::uint32_t>(problem.expansion));
   // Whole subgroups: teams without a subhead go along.
   g.workgroup_size = round_up(g.subheads * g.lanes * quads, g.subgroup_size);

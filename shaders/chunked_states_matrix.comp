@@ -4,7 +4,7 @@
 //   gated_delta  R^T = (V^T - e^γ ∘ (S^T K^T)) A^T, U^T = beta ∘ R^T;  others U = V
 //   S^T <- e^{γ_C} S^T + (e^{γ_C - γ} ∘ U^T) K;  gla  S^T <- S^T diag(e^{γ_C}) + U^T (K ∘ e^{γ_C - γ})
 // Backward wants R in place of U, and the states between its stretches.
-// The next chunk's k and A are on their way while the state takes in this one's.
+// The next chunk's k and A are on their way while this one's products are made.
 //
 // Shared memory, Cell: keys [C][K / PACK + 1]; gated_delta triangle [C][C / PACK + 1]: A; a team's own, the larger of
 // S^T [16][K / PACK + 1] and C / 16 blocks [16][16 / PACK + 1]. float: ssd and gated_delta to_end [C], gated_delta betas
@@ -180,6 +180,8 @@ void main() {
     const uint part_here = part;
     barrier();
     ++index;
+    if (index < end) FETCH_CHUNK
+
 
     Pack fetched_values[TEAM_FETCHES(CHUNK * LINE)];
     UNROLLED for (uint n = 0; n < TEAM_FETCHES(CHUNK * LINE); ++n) {
@@ -277,7 +279,6 @@ void main() {
     TEAM_BARRIER;
 #endif
 
-    if (index < end) FETCH_CHUNK
     UNROLLED for (uint n = 0; n < KEY_TILES; ++n) {
 #if RULE == GLA
       Sum decay;

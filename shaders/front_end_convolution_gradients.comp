@@ -48,18 +48,14 @@ void main() {
     for (uint i = thread; i < 3 + TOKENS; i += THREADS) begins[i] = start + i >= 3 ? sequence_begin_of(start + i - 3) : 0;
     barrier();
     vec4 z[ITEMS], slope[ITEMS], gradient[ITEMS];
-    mat4 inputs[ITEMS];  // [place]: y
     [[unroll]] for (uint n = 0; n < ITEMS; ++n) {
       const uint row = group + n * GROUPS, token = start + row;
       z[n] = slope[n] = gradient[n] = vec4(0);
-      inputs[n] = mat4(0);
       if (!takes_part || row >= TOKENS) continue;
       if (token < seq_len) {
         vec4 sum = vec4(0);
         [[unroll]] for (uint s = 0; s < 4; ++s) {
-          if (token + s < begins[3 + row] + 3) continue;
-          inputs[n][s] = widen(y.data[at + (token + s - 3) * stride]);
-          sum += by_place[s] * inputs[n][s];
+          if (token + s >= begins[3 + row] + 3) sum += by_place[s] * widen(y.data[at + (token + s - 3) * stride]);
         }
         z[n] = silu(sum);
         slope[n] = silu_slope(sum);
@@ -78,11 +74,12 @@ void main() {
       }
       gradient[n] *= slope[n];
       dsums[(3 + row) * KEY_QUADS + quad] = gradient[n];
-      if (token < end)
-        [[unroll]] for (uint s = 0; s < 4; ++s) {
-          const vec4 product = inputs[n][s] * gradient[n];
-          [[unroll]] for (uint c = 0; c < 4; ++c) d_tap[c][s] += product[c];
-        }
+      [[unroll]] for (uint s = 0; s < 4; ++s) {
+        if (token >= end || token + s < begins[3 + row] + 3) continue;
+        // Read again: held since above, it would take the registers of another workgroup.
+        const vec4 product = gradient[n] * widen(y.data[at + (token + s - 3) * stride]);
+        [[unroll]] for (uint c = 0; c < 4; ++c) d_tap[c][s] += product[c];
+      }
     }
     barrier();
     [[unroll]] for (uint n = 0; n < ITEMS; ++n) {

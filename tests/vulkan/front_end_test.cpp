@@ -24,7 +24,7 @@ TEST_P(VulkanFrontEnd, AgreesWithTheReference) {
   int ran = 0;
   for (const auto& device : devices()) {
     const std::vector<Case> all = cases(rule, pass, Form::kRecurrent, dtype);
-    const std::size_t stride = device->info().hardware ? 1 : 8;
+    const std::size_t stride = device->info().hardware ? 1 : pass == Pass::kBackward ? 16 : 8;
     for (std::size_t i = (static_cast<std::size_t>(rule) + 3 * static_cast<std::size_t>(dtype)) % stride;
          i < all.size(); i += stride) {
       SCOPED_TRACE(all[i].name());
@@ -36,7 +36,7 @@ TEST_P(VulkanFrontEnd, AgreesWithTheReference) {
       ++ran;
     }
   }
-  EXPECT_GT(ran, 4);
+  EXPECT_GT(ran, 2);
 }
 
 std::string name_of(const testing::TestParamInfo<Combination>& info) {
