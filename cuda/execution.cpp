@@ -424,7 +424,10 @@ void launch(const KernelLaunch& kernel, const void* parameters, cudaStream_t str
 }
 
 Plan make_plan(const Problem& problem, const DeviceInfo& device) {
-  const Choice choice = choose_variant(problem, device.limits, device.name);
+  return make_plan(problem, device, choose_variant(problem, device.limits, device.name));
+}
+
+Plan make_plan(const Problem& problem, const DeviceInfo& device, const Choice& choice) {
   Plan plan;
   plan.problem = problem;
   plan.problem.form = choice.variant->form;

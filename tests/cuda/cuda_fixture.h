@@ -46,12 +46,28 @@ class CudaTest : public testing::Test {
     return text;
   }
 
-  /// The plan that the device would get if it were of a lower compute capability: kernels for those run on it
-  /// as well.
-  static Plan plan_for(const Problem& problem, int capability) {
+  /// Plans of every variant of the problem's form that takes it on this device, the preferred one first, and
+  /// of those that would take it with one multiprocessor: which of them is the fastest depends on sizes, and
+  /// all must be right.
+  static std::vector<Plan> all_plans(const Problem& problem) {
+    std::vector<Plan> plans;
     DeviceInfo info = device()->info();
-    info.limits.compute_capability = std::min(info.limits.compute_capability, capability);
-    return cuda::make_plan(problem, info);
+    for (const std::uint32_t multiprocessors : {info.limits.multiprocessors, 1u}) {
+      info.limits.multiprocessors = multiprocessors;
+      for (const Variant& v : cuda_variants()) {
+        if (v.series != problem.series || v.form != problem.form || !has(v.rules, problem.rule) ||
+            !has(v.passes, problem.pass) || !has(v.dtypes, problem.dtype) ||
+            !v.key_dim.contains(problem.key_dim) || !v.value_dim.contains(problem.value_dim) ||
+            !v.missing(problem, info.limits).empty() ||
+            std::ranges::any_of(plans, [&](const Plan& plan) { return plan.variant == &v; })) {
+          continue;
+        }
+        const Geometry geometry = v.geometry(problem, info.limits);
+        if (geometry.shared_memory_bytes() <= info.limits.shared_memory_per_workgroup)
+          plans.push_back(cuda::make_plan(problem, info, {&v, geometry}));
+      }
+    }
+    return plans;
   }
 
   /// Poisons, runs once and returns the outputs.

@@ -17,15 +17,7 @@ constexpr Rule kMultipassRules[] = {Rule::kLinear, Rule::kSsd, Rule::kGla, Rule:
 
 using Combination = std::tuple<Rule, Pass, DType, Sizes>;
 
-/// The passes for the device at hand, and those for compute capability 8.0 alone.
-class MultipassTest : public CudaTest {
- protected:
-  static std::vector<Plan> all_plans(const Problem& problem) {
-    return {device()->plan(problem), plan_for(problem, 80)};
-  }
-};
-
-class MultipassMatrix : public MultipassTest, public testing::WithParamInterface<Combination> {};
+class MultipassMatrix : public CudaTest, public testing::WithParamInterface<Combination> {};
 
 Problem moved(Problem problem, const Sizes& sizes) {
   problem.key_dim = sizes.key_dim;
@@ -44,7 +36,7 @@ TEST_P(MultipassMatrix, AgreesWithTheReference) {
         cuda_chunked::kFewestWeights)
       continue;  // those run in the recurrent form
     const std::vector<Plan> plans = all_plans(problem);
-    EXPECT_EQ(plans.front().problem.form, Form::kChunked);
+    ASSERT_FALSE(plans.empty()) << describe(problem);
     worst = std::max(worst, check(plans, one.seed, one.gates));
     ++ran;
   }
@@ -64,7 +56,7 @@ Problem example(Rule rule, Pass pass, const Sizes& sizes) {
 }
 
 /// Small enough for compute-sanitizer: three chunks, two subheads, two heads that share keys, a tail.
-TEST_F(MultipassTest, RunsTinySizes) {
+TEST_F(CudaTest, MultipassRunsTinySizes) {
   for (const Sizes& sizes : kSizes) {
     for (Rule rule : kMultipassRules) {
       for (Pass pass : {Pass::kForward, Pass::kBackward}) {
@@ -78,7 +70,7 @@ TEST_F(MultipassTest, RunsTinySizes) {
   }
 }
 
-TEST_F(MultipassTest, RepeatsBitForBit) {
+TEST_F(CudaTest, MultipassRepeatsBitForBit) {
   for (Rule rule : {Rule::kGla, Rule::kGatedDelta}) {
     for (Pass pass : {Pass::kForward, Pass::kBackward}) {
       for (const Sizes& sizes : {Sizes{128, 128}, Sizes{256, 256}}) {
@@ -96,7 +88,7 @@ TEST_F(MultipassTest, RepeatsBitForBit) {
 }
 
 /// Gates far below what float32 can tell from zero, as at a document's start, among gates near one.
-TEST_F(MultipassTest, TakesResets) {
+TEST_F(CudaTest, MultipassTakesResets) {
   for (Pass pass : {Pass::kForward, Pass::kBackward}) {
     for (const Sizes& sizes : {Sizes{64, 64}, Sizes{128, 128}}) {
       Problem problem = example(Rule::kGla, pass, sizes);
@@ -117,7 +109,7 @@ TEST_F(MultipassTest, TakesResets) {
 }
 
 /// The table against the driver, launch by launch.
-TEST_F(MultipassTest, TableAgreesWithTheDriver) {
+TEST_F(CudaTest, MultipassTableAgreesWithTheDriver) {
   for (const Sizes& sizes : kSizes) {
     for (Rule rule : kMultipassRules) {
       for (Pass pass : {Pass::kForward, Pass::kBackward}) {
