@@ -11,7 +11,7 @@ constexpr std::uint32_t kTile = 16;
 constexpr std::size_t kPositionBytes = 1024;
 
 constexpr std::uint32_t kChunks[] = {64, 32, 16};
-constexpr std::uint32_t kReverseTiles[] = {32, 16};
+constexpr std::uint32_t kReverseTiles[] = {64, 32, 16};
 constexpr std::uint32_t kStateElements = 4096, kWorkgroups = 2;  // as in vulkan_chunked.cpp
 constexpr std::uint32_t kKeyTiles[] = {64, 32, 16};
 constexpr std::uint32_t kValuesTiles[] = {64, 32, 16};
@@ -29,16 +29,14 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
   const std::size_t positions = f.cooperative ? kPositionBytes : 0;
   const std::size_t square = cells(chunk, chunk), keys = cells(chunk, key_dim);
 
-  {
+  const std::size_t gates = 4 * (delta ? 3 * chunk : ways ? chunk : gla ? key_dim : 0);
+  if (f.cooperative) {
+    const std::size_t own = std::max(cells(kTile, key_dim), chunk / kTile * cells(kTile, kTile));
+    t.reverse_bytes = (keys + t.reverse_tile / kTile * own + (delta ? square : 0)) * kCellBytes + gates;
+  } else {
     const std::size_t outputs = cells(chunk, t.reverse_tile), state = cells(t.reverse_tile, key_dim);
-    std::size_t all = (f.cooperative ? keys : 0) + outputs + (delta ? std::max(state, outputs) : state);
-    if (delta) all += chunk / kTile * (t.reverse_tile / kTile) * cells(kTile, kTile);
-    if (delta && f.cooperative) all += square;
-    t.reverse_bytes = positions + all * kCellBytes +
-                      4 * (delta  ? 3 * chunk
-                           : ways ? chunk
-                           : gla  ? key_dim
-                                  : 0);
+    const std::size_t blocks = chunk / kTile * (t.reverse_tile / kTile) * cells(kTile, kTile);
+    t.reverse_bytes = (outputs + (delta ? std::max(state, outputs) + blocks : state)) * kCellBytes + gates;
   }
 
   const std::size_t values = cells(chunk, t.columns) * (delta ? 2 : 1) + cells(t.columns, chunk);
@@ -98,6 +96,7 @@ BackwardTiles backward_tiles_of(const Problem& p, const DeviceLimits& limits, bo
     };
     for (std::uint32_t tile : kReverseTiles) {
       t.reverse_tile = tile;
+      t.reverse_size = cooperative ? tile / kTile * t.forward.team_size : t.forward.workgroup_size;
       count_bytes(p, t);
       if (in_registers(tile) && fits(t.reverse_bytes)) break;
     }

@@ -11,6 +11,7 @@ struct BackwardTiles {
   Tiles forward;                   ///< of the kernels that backward shares with it
   std::uint32_t teams = 0;         ///< of a workgroup
   std::uint32_t reverse_tile = 0;  ///< columns of V of a workgroup that carries the gradient of a state
+  std::uint32_t reverse_size = 0;  ///< its invocations
   std::uint32_t columns = 0;       ///< of V, in shared memory at a time, of pairs and gradients
   std::uint32_t key_tile = 0;      ///< channels of K of a workgroup that makes dq and dk
   std::uint32_t values_tile = 0;   ///< columns of V of a workgroup that makes dv

@@ -73,10 +73,10 @@ uint own_pack() { return thread_index() % TILE_PACKS; }
 #define EVERY(i) 1
 #define IS_LATER(i) float(column + i >= row)
 #define IS_EARLIER(i) float(column + i < row)
+// Of two tokens, the bits in which they differ tell the level of their pair: 1 in the halves' bit alone.
 #define IS_WITHIN(i) \
-  float((column + i) / half_span == row / half_span && (row / half_span % 2 == 1 ? column + i >= row : column + i < row))
-#define IS_LEVEL(i) \
-  float((column + i) / (2 * half_span) == row % TILE / (2 * half_span) && (column + i) / half_span != row % TILE / half_span)
+  float(((column + i) ^ row) >> level == 0 && ((row >> level & 1) == 1 ? column + i >= row : column + i < row))
+#define IS_LEVEL(i) float(((column + i) ^ row % TILE) >> level == 1)
 #define SET_ONES(number, wanted)                                            \
   for (uint i_ = thread_index(); i_ < TILE * LINE; i_ += THREADS) {         \
     const uint row = i_ / LINE, column = i_ % LINE * PACK;                  \
@@ -116,7 +116,7 @@ void main() {
   SET_ONES(ONES, EVERY)
   SET_ONES(LATER, IS_LATER)
   SET_ONES(EARLIER, IS_EARLIER)
-  for (uint half_span = 1; half_span < TILE; half_span *= 2) SET_ONES(WITHIN + findMSB(half_span), IS_WITHIN)
+  for (uint level = 0; 1 << level < TILE; ++level) SET_ONES(WITHIN + level, IS_WITHIN)
 
   Values query_sums[OWN], key_sums[OWN];  // dq and dk over the heads so far
   UNROLLED for (uint n = 0; n < OWN; ++n) query_sums[n] = key_sums[n] = widen(Pack(0));
@@ -173,19 +173,21 @@ void main() {
     barrier();
 #endif
 
-    for (uint half_span = CHUNK / 2; half_span > 0; half_span /= 2) {
-      Values factors[OWN];
+    for (int level = findMSB(CHUNK) - 1; level >= 0; --level) {
+      const uint half_span = 1 << level;
+      Pack factors[OWN];
       Pack own[OWN];  // q of second halves, k of first ones
       UNROLLED for (uint n = 0; n < OWN; ++n) {
         const uint row = own_row(n), pack = own_pack();
         if (row >= CHUNK) continue;
-        const uint pivot = row / (2 * half_span) * 2 * half_span + half_span - 1;
+        const uint pivot = (row | half_span) - (row & half_span - 1) - 1;
         const uint key_at = rows.first + row * rows.stride + first_pack + pack;
         const Values here = gamma_at(part, row, first_pack + pack), there = gamma_at(part, pivot, first_pack + pack);
         own[n] = Pack(0);
         if (row < rows.count) own[n] = row > pivot ? q.data[key_at] : k.data[key_at];
-        factors[n] = exponentials(row > pivot ? difference(here, there) : difference(there, here));
-        pool[MIXED + row * TILE_STRIDE + pack] = cell(product(widen(own[n]), factors[n]));
+        const Values decays = exponentials(row > pivot ? difference(here, there) : difference(there, here));
+        pool[MIXED + row * TILE_STRIDE + pack] = cell(product(widen(own[n]), decays));
+        factors[n] = narrow(decays);
       }
       if (half_span < TILE) {
         for (uint i = thread; i < CHUNK * LINE; i += THREADS) {
@@ -197,11 +199,11 @@ void main() {
       barrier();
       Sum results[TEAM_TILES];
       UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) results[n] = EMPTY;
-      const uint half_begin = team_row() / half_span * half_span;
-      const bool second_half = team_row() / half_span % 2 == 1;
+      const uint half_begin = team_row() >> level << level;
+      const bool second_half = (team_row() & half_span) != 0;
       if (half_span >= TILE) {
         const uint partners = second_half ? half_begin - half_span : half_begin + half_span;
-        UNROLLED for (uint d = 0; d < half_span; d += DEPTH) {
+        for (uint d = 0; d < half_span; d += DEPTH) {
           Left left;
           PAIRS_LEFT(left, team_row(), partners + d);
           ADD_MIXED(partners + d)
@@ -222,8 +224,8 @@ void main() {
         const uint row = own_row(n), pack = own_pack();
         if (row >= CHUNK) continue;
         const uint at = RESULT + row * TILE_STRIDE + pack;
-        const Values terms = product(values_of(pool[at]), factors[n]);
-        if (row / half_span % 2 == 1) {
+        const Values terms = product(values_of(pool[at]), widen(factors[n]));
+        if ((row & half_span) != 0) {
           query_sums[n] = sum_of(query_sums[n], terms);
         } else {
           key_sums[n] = sum_of(key_sums[n], terms);
@@ -232,7 +234,7 @@ void main() {
       }
       barrier();
       if (half_span < TILE) {
-        ADD_ROWS(WITHIN + findMSB(half_span), RESULT, team_row())
+        ADD_ROWS(WITHIN + level, RESULT, team_row())
       } else {
         for (uint other = half_begin; other < half_begin + half_span; other += TILE) {
           if (other == team_row()) {

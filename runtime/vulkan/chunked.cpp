@@ -15,12 +15,6 @@ namespace {
 using vulkan_chunked::Tiles;
 
 constexpr std::uint32_t kTile = 16;
-// Workgroups along one dimension, the most that every device has.
-constexpr std::int64_t kMostWorkgroups = 65535;
-
-std::int64_t ceil_div(std::int64_t x, std::int64_t by) {
-  return (x + by - 1) / by;
-}
 
 /// What a problem leaves between its kernels, bytes a slot (chunked.glsl).
 struct SlotBytes {
@@ -97,6 +91,38 @@ std::int64_t slots_per_launch(const Problem& p, const Tiles& tiles, std::int64_t
 
 }  // namespace
 
+Dispatch chunked_dispatch(const Problem& p, const Choice& choice, const DeviceInfo& device,
+                          const Tiles& tiles, const char* family, const std::string& kernel,
+                          const Slots& slots, std::uint32_t workgroup_size, bool products) {
+  const bool matrices = tiles.cooperative && products;
+  Dispatch dispatch;
+  dispatch.kernel = kernel_name(p, *choice.variant) + "." + kernel;
+  if (slots.end - slots.begin < slots.all) dispatch.kernel += ".slots_" + std::to_string(slots.begin);
+  dispatch.pipeline.module =
+      module_name((std::string(family) + "_" + kernel).c_str(), p) + (matrices ? ".matrix" : "");
+  dispatch.pipeline.workgroup_size = workgroup_size;
+  dispatch.pipeline.subgroup_size = tiles.subgroup_size;
+  dispatch.pipeline.bfloat16 = matrices && p.dtype == DType::kBf16;
+  dispatch.pipeline.constants = {{"KEY_DIM", word(p.key_dim)},
+                                 {"CHUNK", tiles.chunk},
+                                 {"TEAMS", workgroup_size / tiles.team_size},
+                                 {"UNROLL", device.hardware}};
+  set_element_type(dispatch.pipeline, p.dtype);
+  dispatch.push_constants = {
+      {"seq_len", word(p.seq_len)},   {"sequences", word(p.sequences)}, {"heads", word(p.heads)},
+      {"qk_heads", word(p.qk_heads)}, {"expansion", word(p.expansion)}, {"value_dim", word(p.value_dim)},
+      {"packed", p.packed},           {"has_initial", p.initial_state}, {"slot_begin", word(slots.begin)},
+      {"slot_end", word(slots.end)},  {"scale", word(p.scale)}};
+  return dispatch;
+}
+
+void keep_float16(Dispatch& invert, const Problem& p) {
+  invert.pipeline.bfloat16 = false;
+  if (p.dtype == DType::kF32) return;
+  invert.pipeline.constants["BFLOAT16"] = false;
+  invert.pipeline.constants["BFLOAT16_OUT"] = p.dtype == DType::kBf16;
+}
+
 Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& device,
                    const LaunchBounds& bounds) {
   const bool cooperative = choice.geometry.subgroup_size > 0;
@@ -122,48 +148,23 @@ Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& dev
   for (std::int64_t begin = 0; begin < slots; begin += step) {
     const std::int64_t end = std::min(begin + step, slots);
     const auto add = [&](const std::string& kernel, std::array<std::uint32_t, 3> workgroups,
-                         std::uint32_t workgroup_size, std::size_t shared_bytes) -> Dispatch& {
-      Dispatch dispatch;
-      dispatch.kernel = kernel_name(p, *choice.variant) + "." + kernel;
-      if (step < slots) dispatch.kernel += ".slots_" + std::to_string(begin);
-      dispatch.pipeline.module =
-          module_name(("chunked_" + kernel).c_str(), p) + (cooperative ? ".matrix" : "");
-      dispatch.pipeline.workgroup_size = workgroup_size;
-      dispatch.pipeline.subgroup_size = tiles.subgroup_size;
-      dispatch.pipeline.bfloat16 = cooperative && p.dtype == DType::kBf16;
-      dispatch.pipeline.constants = {{"KEY_DIM", word(p.key_dim)},
-                                     {"CHUNK", tiles.chunk},
-                                     {"TEAMS", workgroup_size / tiles.team_size},
-                                     {"UNROLL", device.hardware}};
-      set_element_type(dispatch.pipeline, p.dtype);
-      dispatch.push_constants = {
-          {"seq_len", word(p.seq_len)},   {"sequences", word(p.sequences)}, {"heads", word(p.heads)},
-          {"qk_heads", word(p.qk_heads)}, {"expansion", word(p.expansion)}, {"value_dim", word(p.value_dim)},
-          {"packed", p.packed},           {"has_initial", p.initial_state}, {"slot_begin", word(begin)},
-          {"slot_end", word(end)},        {"scale", word(p.scale)}};
-      dispatch.workgroups = workgroups;
-      dispatch.shared_memory_bytes = shared_bytes;
-      out.list.push_back(std::move(dispatch));
+                         std::uint32_t workgroup_size, std::size_t shared_bytes,
+                         bool products = true) -> Dispatch& {
+      out.list.push_back(chunked_dispatch(p, choice, device, tiles, "chunked", kernel, {begin, end, slots},
+                                          workgroup_size, products));
+      out.list.back().workgroups = workgroups;
+      out.list.back().shared_memory_bytes = shared_bytes;
       return out.list.back();
     };
     const std::uint32_t here = word(end - begin), parts = word(p.heads * p.expansion);
     const std::uint32_t value_dim = word(p.value_dim);
     if (has_gate(p.rule) && !gate_per_channel(p.rule)) {
-      Dispatch& gates =
-          add("gates", {word(ceil_div(parts, tiles.workgroup_size)), here, 1}, tiles.workgroup_size, 0);
-      // It makes no products: one module for both kinds.
-      gates.pipeline.module = module_name("chunked_gates", p);
-      gates.pipeline.bfloat16 = false;
+      add("gates", {word(ceil_div(parts, tiles.workgroup_size)), here, 1}, tiles.workgroup_size, 0, false);
     }
     Dispatch& scores = add("scores", {here, parts, 1}, tiles.workgroup_size, tiles.scores_bytes);
     if (gate_per_channel(p.rule)) scores.pipeline.constants["BUFFERS"] = tiles.scores_buffers;
     if (has_beta(p.rule)) {
-      Dispatch& invert = add("invert", {here, parts, 1}, tiles.invert_size, tiles.invert_bytes);
-      invert.pipeline.bfloat16 = false;  // f16 whatever the problem's type
-      if (p.dtype != DType::kF32) {
-        invert.pipeline.constants["BFLOAT16"] = false;
-        invert.pipeline.constants["BFLOAT16_OUT"] = p.dtype == DType::kBf16;
-      }
+      keep_float16(add("invert", {here, parts, 1}, tiles.invert_size, tiles.invert_bytes), p);
     }
     Dispatch& states = add("states", {value_dim / tiles.states_tile, parts, word(p.sequences)},
                            tiles.states_size, tiles.states_bytes);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/vulkan/kernels.h"
+#include "runtime/vulkan_chunked.h"
 
 namespace statescope::vulkan {
 
@@ -10,5 +11,22 @@ Dispatches chunked(const Problem& problem, const Choice& choice, const DeviceInf
                    const LaunchBounds& bounds);
 Dispatches chunked_backward(const Problem& problem, const Choice& choice, const DeviceInfo& device,
                             const LaunchBounds& bounds);
+
+/// Workgroups along one dimension, the most that every device has.
+inline constexpr std::int64_t kMostWorkgroups = 65535;
+
+/// The slots [begin, end) of `all` that a launch covers (chunked.glsl).
+struct Slots {
+  std::int64_t begin, end, all;
+};
+
+/// A launch of module <family>_<kernel>, without what only some kernels have: the constants and push
+/// constants of chunked.glsl. `products`: the module comes with and without cooperative matrices.
+Dispatch chunked_dispatch(const Problem& problem, const Choice& choice, const DeviceInfo& device,
+                          const vulkan_chunked::Tiles& tiles, const char* family, const std::string& kernel,
+                          const Slots& slots, std::uint32_t workgroup_size, bool products = true);
+
+/// Of chunked_invert.comp: f16 whatever the problem's type.
+void keep_float16(Dispatch& invert, const Problem& problem);
 
 }  // namespace statescope::vulkan

@@ -23,12 +23,7 @@ namespace {
 using vulkan_chunked::BackwardTiles;
 
 constexpr std::int64_t kTile = 16;
-constexpr std::int64_t kMostWorkgroups = 65535;  // along one dimension, the most that every device has
-constexpr std::size_t kThroughs = 16;            // chunked_gradients.comp's parts of <S, D>
-
-std::int64_t ceil_div(std::int64_t x, std::int64_t by) {
-  return (x + by - 1) / by;
-}
+constexpr std::size_t kThroughs = 16;  // chunked_gradients.comp's parts of <S, D>
 
 /// What a problem leaves between its kernels, bytes a slot.
 std::vector<Scratch> slot_bytes(const Problem& p, const BackwardTiles& tiles) {
@@ -64,8 +59,9 @@ std::int64_t reverse_loops(const Problem& p, const BackwardTiles& t) {
   const std::int64_t depth = t.forward.cooperative ? 16 : 4, pack = t.forward.cooperative ? 8 : 4;
   const std::int64_t chunk = t.forward.chunk, tile = t.reverse_tile, elements = 32;
   const auto stage = [&](std::int64_t cells) { return ceil_div(cells / pack, t.forward.workgroup_size) + 1; };
-  const std::int64_t state_tiles = ceil_div(p.key_dim / kTile * (tile / kTile), t.teams);
-  const std::int64_t value_tiles = ceil_div(chunk / kTile * (tile / kTile), t.teams);
+  const std::int64_t teams = t.reverse_size / t.forward.team_size;
+  const std::int64_t state_tiles = ceil_div(p.key_dim / kTile * (tile / kTile), teams);
+  const std::int64_t value_tiles = ceil_div(chunk / kTile * (tile / kTile), teams);
   return 2 * stage(chunk * p.key_dim) + 6 * stage(chunk * tile) + stage(tile * p.key_dim) + 4 +
          (state_tiles + 1) * (2 * chunk / depth + 2 * elements) +
          3 * value_tiles * ((p.key_dim + 2 * chunk) / depth + 2 * elements);
@@ -109,27 +105,12 @@ Dispatches chunked_backward(const Problem& p, const Choice& choice, const Device
 
   std::int64_t stretch = 0;
   const auto add = [&](const std::string& kernel, bool of_backward, std::array<std::uint32_t, 3> workgroups,
-                       std::size_t shared_bytes, bool products = true) -> Dispatch& {
-    Dispatch dispatch;
-    dispatch.kernel = kernel_name(p, *choice.variant) + "." + kernel;
-    const std::int64_t begin = stretch * step, end = std::min(begin + step, slots);
-    if (stretches > 1) dispatch.kernel += ".slots_" + std::to_string(begin);
-    PipelineRequest& pipeline = dispatch.pipeline;
-    pipeline.module = module_name(((of_backward ? "chunked_backward_" : "chunked_") + kernel).c_str(), p) +
-                      (cooperative && products ? ".matrix" : "");
-    pipeline.workgroup_size = forward.workgroup_size;
-    pipeline.subgroup_size = forward.subgroup_size;
-    pipeline.bfloat16 = cooperative && products && p.dtype == DType::kBf16;
-    pipeline.constants = {{"KEY_DIM", word(p.key_dim)},
-                          {"CHUNK", forward.chunk},
-                          {"TEAMS", tiles.teams},
-                          {"UNROLL", device.hardware}};
-    set_element_type(pipeline, p.dtype);
-    dispatch.push_constants = {
-        {"seq_len", word(p.seq_len)},   {"sequences", word(p.sequences)}, {"heads", word(p.heads)},
-        {"qk_heads", word(p.qk_heads)}, {"expansion", word(p.expansion)}, {"value_dim", word(p.value_dim)},
-        {"packed", p.packed},           {"has_initial", p.initial_state}, {"slot_begin", word(begin)},
-        {"slot_end", word(end)},        {"scale", word(p.scale)}};
+                       std::uint32_t workgroup_size, std::size_t shared_bytes,
+                       bool products = true) -> Dispatch& {
+    const Slots slots_here{stretch * step, std::min((stretch + 1) * step, slots), slots};
+    Dispatch dispatch =
+        chunked_dispatch(p, choice, device, forward, of_backward ? "chunked_backward" : "chunked", kernel,
+                         slots_here, workgroup_size, products);
     if (of_backward) {
       dispatch.push_constants["has_final"] = p.final_state_gradient;
       dispatch.push_constants["stretch"] = word(stretch);
@@ -141,59 +122,51 @@ Dispatches chunked_backward(const Problem& p, const Choice& choice, const Device
     out.list.push_back(std::move(dispatch));
     return out.list.back();
   };
-  const std::uint32_t parts = word(p.heads * p.expansion), value_dim = word(p.value_dim);
-  const auto slots_here = [&] { return word(std::min((stretch + 1) * step, slots) - stretch * step); };
+  const std::uint32_t parts = word(p.heads * p.expansion), value_dim = word(p.value_dim),
+                      size = forward.workgroup_size;
+  const auto slot_count = [&] { return word(std::min((stretch + 1) * step, slots) - stretch * step); };
   const auto add_states = [&](bool last) {
-    const std::uint32_t here = slots_here();
+    const std::uint32_t here = slot_count();
     if (has_gate(p.rule)) {
       const std::int64_t gates = parts * (gla ? p.key_dim / 4 : 1);
-      add("gates", false, {word(ceil_div(gates, forward.workgroup_size)), here, 1}, 0, false);
+      add("gates", false, {word(ceil_div(gates, size)), here, 1}, size, 0, false);
     }
     if (last || delta || gla) {
-      Dispatch& scores = add("scores", delta, {here, parts, 1}, forward.scores_bytes);
+      Dispatch& scores = add("scores", delta, {here, parts, 1}, size, forward.scores_bytes);
       if (gla) scores.pipeline.constants["BUFFERS"] = forward.scores_buffers;
     }
-    if (delta) {
-      Dispatch& invert = add("invert", false, {here, parts, 1}, forward.invert_bytes);
-      invert.pipeline.workgroup_size = forward.invert_size;
-      invert.pipeline.constants["TEAMS"] = forward.invert_size / forward.team_size;
-      invert.pipeline.bfloat16 = false;  // f16 whatever the problem's type
-      if (p.dtype != DType::kF32) {
-        invert.pipeline.constants["BFLOAT16"] = false;
-        invert.pipeline.constants["BFLOAT16_OUT"] = p.dtype == DType::kBf16;
-      }
-    }
+    if (delta)
+      keep_float16(add("invert", false, {here, parts, 1}, forward.invert_size, forward.invert_bytes), p);
     Dispatch& states = add("states", true, {value_dim / forward.states_tile, parts, word(p.sequences)},
-                           forward.states_bytes);
-    states.pipeline.workgroup_size = forward.states_size;
-    states.pipeline.constants["TEAMS"] = forward.states_size / forward.team_size;
+                           forward.states_size, forward.states_bytes);
     if (!cooperative) states.pipeline.constants["VALUE_TILE"] = forward.states_tile;
   };
 
   for (stretch = 0; stretch + 1 < stretches; ++stretch) add_states(false);
   for (stretch = stretches - 1; stretch >= 0; --stretch) {
     add_states(true);
-    const std::uint32_t here = slots_here();
-    add("reverse", true, {value_dim / tiles.reverse_tile, parts, word(p.sequences)}, tiles.reverse_bytes)
-        .pipeline.constants["VALUE_TILE"] = tiles.reverse_tile;
+    const std::uint32_t here = slot_count();
+    Dispatch& reverse = add("reverse", true, {value_dim / tiles.reverse_tile, parts, word(p.sequences)},
+                            tiles.reverse_size, tiles.reverse_bytes);
+    if (!cooperative) reverse.pipeline.constants["VALUE_TILE"] = tiles.reverse_tile;
     if (delta) {
       const std::int64_t quads = std::int64_t(forward.chunk) * p.value_dim / 4;
-      add("corrections", true, {word(ceil_div(quads, forward.workgroup_size)), here, word(p.heads)}, 0,
-          false);
+      add("corrections", true, {word(ceil_div(quads, size)), here, word(p.heads)}, size, 0, false);
     } else {
-      add("values", true, {here, word(p.heads), value_dim / tiles.values_tile}, tiles.values_bytes)
+      add("values", true, {here, word(p.heads), value_dim / tiles.values_tile}, size, tiles.values_bytes)
           .pipeline.constants["VALUE_TILE"] = tiles.values_tile;
     }
-    add("pairs", true, {here, gla ? word(p.heads) : parts, 1}, tiles.pairs_bytes)
+    add("pairs", true, {here, gla ? word(p.heads) : parts, 1}, size, tiles.pairs_bytes)
         .pipeline.constants["VALUE_TILE"] = tiles.columns;
     Dispatch& gradients =
-        add("gradients", true, {here, word(p.qk_heads * p.expansion), word(p.key_dim) / tiles.key_tile},
+        add("gradients", true, {here, word(p.qk_heads * p.expansion), word(p.key_dim) / tiles.key_tile}, size,
             tiles.gradients_bytes);
     gradients.pipeline.constants["VALUE_TILE"] = tiles.columns;
     gradients.pipeline.constants["KEY_TILE"] = tiles.key_tile;
     gradients.pipeline.constants["GROUP"] = word(p.heads / p.qk_heads);
     if (has_gate(p.rule) && !gla) {
-      Dispatch& gates = add("gate_gradients", true, {here, parts, 1}, tiles.gate_gradients_bytes, false);
+      Dispatch& gates =
+          add("gate_gradients", true, {here, parts, 1}, size, tiles.gate_gradients_bytes, false);
       gates.pipeline.workgroup_size = forward.chunk;
       gates.pipeline.constants["KEY_TILE"] = tiles.key_tile;
     }

@@ -29,10 +29,6 @@ const Side kSides[] = {
     {"k", "k", "k_expand", "k_conv", "dk", "dk_expand", "dk_conv", "expanded_k", "y_k", "d_expanded_k"},
 };
 
-std::int64_t ceil_div(std::int64_t x, std::int64_t by) {
-  return (x + by - 1) / by;
-}
-
 /// Tokens in equal ranges of whole tiles, about `wanted` of them.
 struct Ranges {
   std::int64_t tokens = 0, count = 0;

@@ -7,6 +7,10 @@
 
 namespace statescope::vulkan {
 
+inline std::int64_t ceil_div(std::int64_t x, std::int64_t by) {
+  return (x + by - 1) / by;
+}
+
 /// A push constant's word.
 std::uint32_t word(std::int64_t x);
 std::uint32_t word(float x);

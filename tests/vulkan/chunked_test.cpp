@@ -123,6 +123,27 @@ TEST(VulkanChunkedTable, SharedMemoryIsWhatTheShadersDeclare) {
   EXPECT_TRUE(!built_with_matrices() || by_matrices > 200);
 }
 
+// Chunks on matrix units are faster, chunks without them are not; a handful of tokens keeps float32.
+TEST(VulkanChunkedTable, AutoTakesChunksWhereMatricesAreCooperative) {
+  for (const DeviceInfo& device : imagined_devices())
+    for (Pass pass : {Pass::kForward, Pass::kBackward})
+      for (Rule rule : kRules)
+        for (DType dtype : kRunTypes)
+          for (std::int64_t seq_len : {std::int64_t{4}, std::int64_t{4096}}) {
+            Problem p;
+            p.rule = rule;
+            p.pass = pass;
+            p.dtype = dtype;
+            p.seq_len = seq_len;
+            if (device.limits.shared_memory_per_workgroup < 49152) continue;
+            const bool chunks = device.limits.cooperative_matrix_f16 && dtype != DType::kF32 &&
+                                seq_len >= vulkan_chunked::kFewestTokens;
+            EXPECT_EQ(choose_variant(p, device.limits, "device").variant->form,
+                      chunks ? Form::kChunked : Form::kRecurrent)
+                << describe(p);
+          }
+}
+
 /// Every device as it is reported, after `reduce`, with these bounds of a launch.
 template <typename Reduce>
 std::vector<std::shared_ptr<Device>> reduced_devices(Reduce reduce, const vulkan::LaunchBounds& bounds) {
