@@ -10,6 +10,12 @@ namespace statescope::cuda_multipass {
 constexpr bool has_hopper_gradients(std::int64_t key_dim, std::int64_t value_dim) {
   return key_dim <= 128 && value_dim <= 128;
 }
+/// Whether the scores are made where the gradients of the state are: bytes decide once every multiprocessor
+/// has a chain, latency before.
+constexpr bool scores_made_late(std::int64_t chains, std::int64_t key_dim, std::int64_t value_dim,
+                                std::int64_t multiprocessors) {
+  return has_hopper_gradients(key_dim, value_dim) && chains > multiprocessors;
+}
 /// The gradient pass on compute capability 9.0 (multipass/gradients_hopper.cuh): two warpgroups for the
 /// gradients, half of the channels each, one for the squares, one of single warps.
 inline constexpr int kHopperThreads = 512;

@@ -35,9 +35,10 @@ constexpr std::uint32_t rows_bytes(int columns) {
   return static_cast<std::uint32_t>(kChunk * columns * 2);
 }
 
-/// K; Q, then the triangular system and its inverse; gates.
-constexpr std::uint32_t prepare_bytes(int key_dim) {
-  return rows_bytes(key_dim) + rows_bytes(key_dim < 128 ? 128 : key_dim) + 3 * kChunk * 4;
+/// K; Q, then the triangular system and its inverse; gates. Without scores no Q, and the system in the place
+/// of K.
+constexpr std::uint32_t prepare_bytes(int key_dim, bool scores = true) {
+  return (scores ? rows_bytes(key_dim) : 0) + rows_bytes(key_dim < 128 ? 128 : key_dim) + 3 * kChunk * 4;
 }
 /// What a warp of the serial passes turns its results in, so that they leave in rows of 128 bytes.
 inline constexpr std::uint32_t kTurnBytes = 2048;
@@ -68,6 +69,8 @@ constexpr int serial_threads(int tile) {
 /// Registers a thread of the state's warpgroups and of the other; 168 at launch, which three warpgroups
 /// share.
 inline constexpr int kStateRegisters = 232, kFeedRegisters = 40;
+/// Where the other makes scores too.
+inline constexpr int kFewerStateRegisters = 224, kScoreRegisters = 56;
 /// Columns of V that a block can have: 128 share their keys, but at K = 256 the tiles of state_gradients then
 /// do not fit twice.
 constexpr int widest_serial_tile(int key_dim, int value_dim, bool gradients) {
@@ -85,7 +88,7 @@ struct SerialMap {
   std::uint32_t value = 0, score = 0, inverse = 0, stage = 0;  ///< offsets in a stage, and its size
   std::uint32_t state = 0, result = 0, factors = 0, barriers = 0, bytes = 0;
 };
-inline constexpr std::uint32_t kFactorBytes = 3 * kChunk * 4;
+inline constexpr std::uint32_t kFactorBytes = 4 * kChunk * 4, kStageBarrierBytes = 3 * 8;
 /// `queries`: Q and P come too. `state`, `result`: what leaves.
 constexpr SerialMap serial_map(int key_dim, int tile, bool delta, bool queries, bool state, bool result) {
   constexpr int kMostStages = 3;  // one at work, two on their way
@@ -97,14 +100,14 @@ constexpr SerialMap serial_map(int key_dim, int tile, bool delta, bool queries, 
   const std::uint32_t leaving =
       (state ? static_cast<std::uint32_t>(tile * key_dim * 2) : 0) + (result ? rows_bytes(tile) : 0);
   while (map.stages < kMostStages &&
-         (map.stages + 1) * (map.stage + kFactorBytes + 16) + leaving <= kHopperSharedBytes)
+         (map.stages + 1) * (map.stage + kFactorBytes + kStageBarrierBytes) + leaving <= kHopperSharedBytes)
     ++map.stages;
   const std::uint32_t stages = static_cast<std::uint32_t>(map.stages);
   map.state = stages * map.stage;
   map.factors = map.state + leaving;
   map.result = map.factors - rows_bytes(tile);
   map.barriers = map.factors + stages * kFactorBytes;
-  map.bytes = map.barriers + stages * 16;
+  map.bytes = map.barriers + stages * kStageBarrierBytes;
   return map;
 }
 constexpr SerialMap states_map(int key_dim, int tile, bool delta) {

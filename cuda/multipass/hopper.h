@@ -20,10 +20,10 @@ struct SerialParameters {
 };
 
 struct SerialKernels {
-  const void *states, *state_gradients, *single;
+  const void *states, *state_gradients, *state_gradients_scores, *single;
 };
 
-/// K 64, 128 or 256 (single: null); V any multiple of 64.
+/// K 64, 128 or 256 (state_gradients_scores and single: null); V any multiple of 64.
 SerialKernels serial_kernels_bf16(bool delta, int key_dim);
 SerialKernels serial_kernels_f16(bool delta, int key_dim);
 

@@ -12,13 +12,10 @@ namespace statescope::cuda::multipass {
 template <class T, int kKey, int kValue, bool kDelta>
 Kernels kernels_of() {
   const auto pointer = [](void (*kernel)(Parameters)) { return reinterpret_cast<const void*>(kernel); };
-  return {pointer(prepare<T, kKey, kDelta, false>),
-          pointer(prepare<T, kKey, kDelta, true>),
-          pointer(states<T, kKey, kValue, kDelta>),
-          pointer(outputs<T, kKey, kValue, kDelta>),
-          pointer(state_gradients<T, kKey, kValue, kDelta>),
-          pointer(gradients<T, kKey, kValue, kDelta>),
-          pointer(values<T>)};
+  return {pointer(prepare<T, kKey, kDelta, true, false>),  pointer(prepare<T, kKey, kDelta, true, true>),
+          pointer(prepare<T, kKey, kDelta, false, false>), pointer(states<T, kKey, kValue, kDelta>),
+          pointer(outputs<T, kKey, kValue, kDelta>),       pointer(state_gradients<T, kKey, kValue, kDelta>),
+          pointer(gradients<T, kKey, kValue, kDelta>),     pointer(values<T>)};
 }
 
 template <class T, int kKey>

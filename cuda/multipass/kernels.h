@@ -5,7 +5,8 @@
 namespace statescope::cuda::multipass {
 
 struct Kernels {
-  const void *prepare, *prepare_gram, *states, *outputs, *state_gradients, *gradients, *values;
+  const void *prepare, *prepare_gram, *prepare_inverse, *states, *outputs, *state_gradients, *gradients,
+      *values;
 };
 
 /// V 64, 128 or 256; null pointers for a pair (K, V) that is not compiled.

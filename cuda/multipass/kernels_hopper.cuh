@@ -10,8 +10,11 @@ template <class T, int kKey, bool kDelta>
 SerialKernels serial_kernels() {
   const auto pointer = [](void (*kernel)(SerialParameters)) { return reinterpret_cast<const void*>(kernel); };
   SerialKernels kernels{pointer(hopper_states<T, kKey, kDelta>),
-                        pointer(hopper_state_gradients<T, kKey, kDelta>), nullptr};
-  if constexpr (kKey <= 128) kernels.single = pointer(hopper_single<T, kKey, kDelta>);
+                        pointer(hopper_state_gradients<T, kKey, kDelta, false>), nullptr, nullptr};
+  if constexpr (kKey <= 128) {
+    kernels.state_gradients_scores = pointer(hopper_state_gradients<T, kKey, kDelta, true>);
+    kernels.single = pointer(hopper_single<T, kKey, kDelta>);
+  }
   return kernels;
 }
 template <class T, int kKey>

@@ -105,9 +105,19 @@ KernelLaunch pass(const Problem& p, std::string name, const void* function, std:
   return launch;
 }
 
-KernelLaunch prepare_pass(const Problem& p, const std::string& name, const void* function) {
+KernelLaunch prepare_pass(const Problem& p, const std::string& name, const void* function,
+                          bool scores = true) {
   return pass(p, name + ".prepare", function, chunks_of(p) * p.heads * p.expansion, kPrepareThreads,
-              prepare_bytes(static_cast<int>(p.key_dim)));
+              prepare_bytes(static_cast<int>(p.key_dim), scores));
+}
+
+/// Of the current device.
+int multiprocessors() {
+  int device = 0, count = 0;
+  check(cudaGetDevice(&device), "asking for the current device");
+  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device),
+        "asking for the multiprocessors");
+  return count;
 }
 
 /// One of the two serial passes.
@@ -121,21 +131,24 @@ KernelLaunch serial_pass(const Problem& p, const std::string& name, const Kernel
   return pass(p, name + ".states", kernels.states, blocks, 2 * tile, states_bytes(k, v, delta));
 }
 
-enum class Serial { kStates, kGradients, kSingle };
+enum class Serial { kStates, kGradients, kGradientsAndScores, kSingle };
 
 /// The same on compute capability 9.0, with tiles of at most `tile` columns of V; or states and outputs in
 /// one.
 KernelLaunch hopper_serial_pass(const Problem& p, int tile, const std::string& name, Serial serial) {
   const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim);
-  const bool delta = p.rule == Rule::kGatedDelta, gradients = serial == Serial::kGradients,
-             single = serial == Serial::kSingle;
+  const bool delta = p.rule == Rule::kGatedDelta, scores = serial == Serial::kGradientsAndScores,
+             gradients = scores || serial == Serial::kGradients, single = serial == Serial::kSingle;
   tile = std::min(tile, widest_serial_tile(k, v, gradients));
   const SerialMap map = single      ? single_map(k, delta)
                         : gradients ? state_gradients_map(k, tile, delta)
                                     : states_map(k, tile, delta);
   const multipass::SerialKernels kernels = p.dtype == DType::kBf16 ? multipass::serial_kernels_bf16(delta, k)
                                                                    : multipass::serial_kernels_f16(delta, k);
-  const void* const function = single ? kernels.single : gradients ? kernels.state_gradients : kernels.states;
+  const void* const function = single      ? kernels.single
+                               : scores    ? kernels.state_gradients_scores
+                               : gradients ? kernels.state_gradients
+                                           : kernels.states;
   KernelLaunch launch =
       pass(name + (single      ? ".single"
                    : gradients ? ".state_gradients"
@@ -178,14 +191,10 @@ KernelLaunch hopper_gradient_pass(const Problem& p, const std::string& name) {
   const bool delta = p.rule == Rule::kGatedDelta;
   const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim);
   const std::int64_t items = chunks_of(p) * p.qk_heads * p.expansion;
-  int device = 0, multiprocessors = 0;
-  check(cudaGetDevice(&device), "asking for the current device");
-  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
-        "asking for the multiprocessors");
   KernelLaunch launch = pass(name + ".gradients",
                              p.dtype == DType::kBf16 ? multipass::gradients_hopper_bf16(delta, k, v)
                                                      : multipass::gradients_hopper_f16(delta, k, v),
-                             std::min<std::int64_t>(items, multiprocessors), kHopperThreads,
+                             std::min<std::int64_t>(items, multiprocessors()), kHopperThreads,
                              hopper_gradient_map(k, v, delta).bytes);
   bind_parameters(launch, [=](const Arguments& a) {
     multipass::GradientParameters x{};
@@ -217,15 +226,21 @@ std::vector<KernelLaunch> passes(const Problem& p, const Geometry& g, bool hoppe
   const bool delta = p.rule == Rule::kGatedDelta, backward = p.pass == Pass::kBackward;
   const int v = static_cast<int>(p.value_dim);
   const std::string name = backward ? "multipass.backward" : "multipass.forward";
+  const bool hopper_gradients = hopper && backward && has_hopper_gradients(p.key_dim, p.value_dim),
+             late_scores = hopper && backward &&
+                           scores_made_late(p.sequences * p.heads * p.expansion, p.key_dim, p.value_dim,
+                                            multiprocessors());
   const auto serial = [&](bool gradients) {
     return hopper ? hopper_serial_pass(p, static_cast<int>(g.value_tile), name,
-                                       gradients ? Serial::kGradients : Serial::kStates)
+                                       late_scores && gradients ? Serial::kGradientsAndScores
+                                       : gradients              ? Serial::kGradients
+                                                                : Serial::kStates)
                   : serial_pass(p, name, kernels, gradients);
   };
   std::vector<KernelLaunch> result;
-  const bool hopper_gradients = hopper && has_hopper_gradients(p.key_dim, p.value_dim);
-  result.push_back(
-      prepare_pass(p, name, backward && !hopper_gradients ? kernels.prepare_gram : kernels.prepare));
+  result.push_back(late_scores                     ? prepare_pass(p, name, kernels.prepare_inverse, false)
+                   : backward && !hopper_gradients ? prepare_pass(p, name, kernels.prepare_gram)
+                                                   : prepare_pass(p, name, kernels.prepare));
   result.push_back(serial(false));
   if (!backward) {
     result.push_back(pass(p, name + ".outputs", kernels.outputs,

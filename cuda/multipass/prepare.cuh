@@ -33,8 +33,8 @@ __device__ __forceinline__ void cumulate_gates(const Arguments& a, const Chunk& 
   gamma = {sum - gamma.y, sum};
 }
 
-/// kGram: G is left too.
-template <class T, int kKey, bool kDelta, bool kGram>
+/// Whether P is left, and G: the gradients of compute capability 9.0 make both again.
+template <class T, int kKey, bool kDelta, bool kScores, bool kGram>
 __global__ void __launch_bounds__(kPrepareThreads) prepare(const __grid_constant__ Parameters p) {
   extern __shared__ __align__(1024) uint8_t shared[];
   const Arguments& a = p.a;
@@ -43,14 +43,16 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare(const __grid_constant
   if (chunk.count == 0) return;
   const int64_t index = blockIdx.x;
   const uint32_t base = ptx::shared_address(shared);
-  // The system and its inverse take the place of the queries, the scores that of the keys.
-  const uint32_t key = base, query = key + rows_bytes(kKey), system = query, inverse = system + kSquareBytes;
-  float* const gamma = reinterpret_cast<float*>(shared + prepare_bytes(kKey) - 3 * kChunk * 4);
+  // The scores take the place of the keys, the system and its inverse that of the queries, or of the keys
+  // too.
+  const uint32_t key = base, query = key + rows_bytes(kKey), system = kScores ? query : key,
+                 inverse = system + kSquareBytes;
+  float* const gamma = reinterpret_cast<float*>(shared + prepare_bytes(kKey, kScores) - 3 * kChunk * 4);
   float *const beta = gamma + kChunk, *const ones = beta + kChunk;
   const int64_t stride = int64_t{a.qk_heads} * a.expansion * kKey,
                 row = key_row(a, chunk.first, key_head(a, h), e) * kKey;
-  copy_rows<kKey, kChunk, kPrepareThreads>(key, words(a.k) + row, stride, chunk.count);
-  copy_rows<kKey, kChunk, kPrepareThreads>(query, words(a.q) + row, stride, chunk.count);
+  if (kDelta || kScores) copy_rows<kKey, kChunk, kPrepareThreads>(key, words(a.k) + row, stride, chunk.count);
+  if (kScores) copy_rows<kKey, kChunk, kPrepareThreads>(query, words(a.q) + row, stride, chunk.count);
   ptx::copies_commit();
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   if (warp == 0) {
@@ -99,15 +101,17 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare(const __grid_constant
   };
   float x[8][4];
   uint32_t scores[8][2];
-  product(x, query, warp, 3);
+  if (kScores) product(x, query, warp, 3);
+  if constexpr (kScores) {
 #pragma unroll
-  for (int n = 0; n < 8; ++n)
+    for (int n = 0; n < 8; ++n)
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int from = 8 * n + at.c - (j0 + 8 * half);
-      scores[n][half] =
-          ptx::pack<T>(from >= 0 ? x[n][2 * half] : 0.f, from + 1 >= 0 ? x[n][2 * half + 1] : 0.f);
-    }
+      for (int half = 0; half < 2; ++half) {
+        const int from = 8 * n + at.c - (j0 + 8 * half);
+        scores[n][half] =
+            ptx::pack<T>(from >= 0 ? x[n][2 * half] : 0.f, from + 1 >= 0 ? x[n][2 * half + 1] : 0.f);
+      }
+  }
   if (kDelta) product(x, key, 0, kGram ? 3 : warp);
   __syncthreads();  // everyone is done with the keys and the queries
   if constexpr (kDelta)
@@ -120,7 +124,8 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare(const __grid_constant
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int j = j0 + 8 * half;
-      ptx::store_shared(place(key, at.element, 16 * warp + 8 * half, 8 * n), scores[n][half]);
+      if constexpr (kScores)
+        ptx::store_shared(place(key, at.element, 16 * warp + 8 * half, 8 * n), scores[n][half]);
       if constexpr (kDelta) {
         const float left = x[n][2 * half], right = x[n][2 * half + 1];
         if (kGram)
@@ -140,7 +145,7 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare(const __grid_constant
     for (int i = threadIdx.x; i < kChunk * 8; i += kPrepareThreads)
       out[i] = ptx::load_shared_uint4(square + i / 8 * 128 + ((i % 8 ^ i / 8 % 8) << 4));
   };
-  leave(p.s.scores, key);
+  if constexpr (kScores) leave(p.s.scores, key);
   if constexpr (kDelta) {
     const chunked::Lanes lanes(lane);
     const chunked::Inverse<T> inverting{system, inverse, ones, lanes};

@@ -37,42 +37,62 @@ struct Work {
 
 /// Barriers of a stage.
 __device__ __forceinline__ uint32_t full(const SerialMap& map, uint32_t base, int slot) {
-  return base + map.barriers + 16 * slot;
+  return base + map.barriers + kStageBarrierBytes * slot;
 }
 __device__ __forceinline__ uint32_t empty(const SerialMap& map, uint32_t base, int slot) {
   return full(map, base, slot) + 8;
 }
+/// P is there, where it is made in the block.
+__device__ __forceinline__ uint32_t scored(const SerialMap& map, uint32_t base, int slot) {
+  return full(map, base, slot) + 16;
+}
 
 /// One warp asks for the tiles of each chunk and makes the factors of its tokens, all <= 1:
-///   [0] e^gamma, [1] e^(gamma_C - gamma) (o beta forward), [2] beta
-/// kQueries: Q and P come too.
-template <bool kDelta, bool kReverse, bool kQueries = kReverse>
-__device__ __forceinline__ void feed(const SerialParameters& s, uint8_t* shared, const Work& work) {
-  const Arguments& a = s.p.a;
-  const SerialMap& map = s.map;
-  const uint32_t base = ptx::shared_address(shared);
-  const int chunks = work.chain.chunks(), lane = threadIdx.x % 32;
-  const int key_row = key_head(a, work.h) * a.expansion + work.e, batch = a.cu_seqlens ? 0 : work.n,
-            begin = a.cu_seqlens ? static_cast<int>(work.chain.begin) : 0;
-  const auto chunk = [&](int it) { return kReverse ? chunks - 1 - it : it; };
+///   [0] e^gamma, [1] e^(gamma_C - gamma) (o beta forward), [2] beta; [3] is gamma
+/// kQueries: Q comes too, and P unless kScores says that it is made here.
+template <bool kDelta, bool kReverse, bool kQueries = kReverse, bool kScores = false>
+struct Feeder {
+  const SerialParameters& s;
+  const Work& work;
+  const uint32_t base;
+  const int chunks, lane;
+  int it = 0, slot = 0, parity = 1;
   float2 gamma, beta;  // of tokens 2 lane and 2 lane + 1, on their way while the warp waits
-  const auto load_gates = [&](int it) {
+
+  __device__ __forceinline__ Feeder(const SerialParameters& s_, uint8_t* shared, const Work& work_)
+      : s(s_),
+        work(work_),
+        base(ptx::shared_address(shared)),
+        chunks(work_.chain.chunks()),
+        lane(threadIdx.x % 32) {
+    if (chunks > 0) load_gates();
+  }
+  __device__ __forceinline__ int chunk() const { return kReverse ? chunks - 1 - it : it; }
+  __device__ __forceinline__ void load_gates() {
     const float2* const from =
-        reinterpret_cast<const float2*>(s.p.s.gates) + int64_t{work.index(a, chunk(it))} * kChunk;
+        reinterpret_cast<const float2*>(s.p.s.gates) + int64_t{work.index(s.p.a, chunk())} * kChunk;
     gamma = from[lane], beta = from[32 + lane];
-  };
-  if (chunks > 0) load_gates(0);
-  int slot = 0, parity = 1;
-  for (int it = 0; it < chunks; ++it) {
+  }
+  __device__ __forceinline__ bool done() const { return it >= chunks; }
+  /// Whether `step` would not wait.
+  __device__ __forceinline__ bool ready() const {
+    return ptx::barrier_test(empty(s.map, base, slot), parity);
+  }
+  /// Asks for the next chunk.
+  __device__ __forceinline__ void step() {
+    const Arguments& a = s.p.a;
+    const SerialMap& map = s.map;
     const uint32_t to = base + slot * map.stage, arrived = full(map, base, slot);
     ptx::barrier_wait(empty(map, base, slot), parity);
     if (lane == 0) {
-      const int token = begin + chunk(it) * kChunk, row = work.index(a, chunk(it)) * kChunk;
-      ptx::barrier_arrive_expect(arrived, map.stage);
+      const int key_row = key_head(a, work.h) * a.expansion + work.e, batch = a.cu_seqlens ? 0 : work.n,
+                begin = a.cu_seqlens ? static_cast<int>(work.chain.begin) : 0,
+                token = begin + chunk() * kChunk, row = work.index(a, chunk()) * kChunk;
+      ptx::barrier_arrive_expect(arrived, map.stage - (kScores ? kSquareBytes : 0));
       ptx::copy_tile_5d(to, &s.key, arrived, 0, token, 0, key_row, batch);
       if (kQueries) ptx::copy_tile_5d(to + map.value / 2, &s.query, arrived, 0, token, 0, key_row, batch);
       ptx::copy_tile_5d(to + map.value, &s.value, arrived, 0, token, work.column / 64, work.h, batch);
-      if (kQueries) ptx::copy_tile_5d(to + map.score, &s.score, arrived, 0, row, 0, 0, 0);
+      if (kQueries && !kScores) ptx::copy_tile_5d(to + map.score, &s.score, arrived, 0, row, 0, 0, 0);
       if (kDelta) ptx::copy_tile_5d(to + map.inverse, &s.inverse, arrived, 0, row, 0, 0, 0);
     }
     __syncwarp();
@@ -83,10 +103,16 @@ __device__ __forceinline__ void feed(const SerialParameters& s, uint8_t* shared,
     ptx::store_shared(factors, float2{ptx::exp2_fast(gamma.x), ptx::exp2_fast(gamma.y)});
     ptx::store_shared(factors + 4 * kChunk, after);
     if (kQueries) ptx::store_shared(factors + 8 * kChunk, beta);
+    if (kScores) ptx::store_shared(factors + 12 * kChunk, gamma);
     ptx::warp_arrive(arrived);
-    if (it + 1 < chunks) load_gates(it + 1);
+    ++it;
+    if (!done()) load_gates();
     if (++slot == map.stages) slot = 0, parity ^= 1;
   }
+};
+template <bool kDelta, bool kReverse, bool kQueries = kReverse>
+__device__ __forceinline__ void feed(const SerialParameters& s, uint8_t* shared, const Work& work) {
+  for (Feeder<kDelta, kReverse, kQueries> feeder(s, shared, work); !feeder.done();) feeder.step();
 }
 
 /// A thread of a warpgroup, and its places in the tiles.
@@ -278,6 +304,7 @@ __device__ __forceinline__ void start_barriers(const SerialParameters& s, uint8_
     for (int slot = 0; slot < s.map.stages; ++slot) {
       ptx::barrier_init(full(s.map, base, slot), 1 + ptx::kWarpArrivals);
       ptx::barrier_init(empty(s.map, base, slot), s.tile / 16 * ptx::kWarpArrivals);
+      ptx::barrier_init(scored(s.map, base, slot), 4 * ptx::kWarpArrivals);
     }
     ptx::barrier_init_fence();
   }

@@ -9,7 +9,79 @@
 
 namespace statescope::cuda::multipass {
 
+/// P^T of a chunk to its place in the stage: rows j of this warpgroup, columns i >= j, half of them at a time
+/// for the registers; the rest stays zero.
+template <class T, int kKey>
+__device__ __forceinline__ void make_scores(uint32_t tiles, const SerialMap& map, const float* gamma,
+                                            int warp, const Lane& at) {
+  const uint64_t keys = ptx::operand(tiles, 16, 1024),
+                 queries = ptx::operand(tiles + map.value / 2, 16, 1024);
+  const int row = 16 * warp + at.r;
+#pragma unroll 1
+  for (int columns = 0; columns < kChunk; columns += 32) {
+    float x[16];
+    ptx::wgmma_fence();
+#pragma unroll
+    for (int k = 0; k < kKey / 16; ++k) {
+      const uint32_t step = k / 4 * (kPanelBytes / 16) + k % 4 * 2;
+      ptx::wgmma_shared<T, 32, false, false>(x, keys + step, queries + columns * (128 / 16) + step, k > 0);
+    }
+    ptx::wgmma_commit();
+    ptx::wgmma_wait<0>();
+    ptx::pin(x);
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      const int first = columns + 8 * n;
+      if (first / 16 < warp) continue;
+      const float2 gamma_i = two(gamma + first + at.c);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int from = first + at.c - (row + 8 * half);  // masked: above, factors may be infinite
+        const float gamma_j = gamma[row + 8 * half];
+        const float left = ptx::exp2_fast(gamma_i.x - gamma_j) * x[4 * n + 2 * half],
+                    right = ptx::exp2_fast(gamma_i.y - gamma_j) * x[4 * n + 2 * half + 1];
+        ptx::store_shared(place(tiles + map.score, at.element, 16 * warp + 8 * half, first),
+                          ptx::pack<T>(from >= 0 ? left : 0.f, from + 1 >= 0 ? right : 0.f));
+      }
+    }
+  }
+}
+/// The third warpgroup: asks for tiles, and makes P of those that have come.
 template <class T, int kKey, bool kDelta>
+__device__ __forceinline__ void feed_and_score(const SerialParameters& s, uint8_t* shared, const Work& work) {
+  const SerialMap& map = s.map;
+  const uint32_t base = ptx::shared_address(shared);
+  const int thread = threadIdx.x % 128, warp = __shfl_sync(~0u, thread / 32, 0);
+  for (int stage = 0; stage < map.stages; ++stage)
+    for (int i = thread; i < int(kSquareBytes) / 4; i += 128)
+      ptx::store_shared(base + stage * map.stage + map.score + 4 * i, 0u);
+  ptx::named_barrier(3, 128);
+  Feeder<kDelta, true, true, true> feeder(s, shared, work);
+  const int chunks = work.chain.chunks();
+  if (warp == 0)
+    while (!feeder.done() && feeder.it + 1 < map.stages) feeder.step();
+  int slot = 0, parity = 0;
+  for (int it = 0; it < chunks; ++it) {
+    const uint32_t arrived = full(map, base, slot);
+    bool fed = feeder.done();
+    if (warp == 0)
+      while (!ptx::barrier_test(arrived, parity))
+        if (!fed && feeder.ready()) feeder.step(), fed = true;
+    ptx::barrier_wait(arrived, parity);
+    int lane = thread % 32;
+    asm volatile("" : "+r"(lane));  // addresses are computed anew for each chunk: registers are short
+    make_scores<T, kKey>(
+        base + slot * map.stage, map,
+        reinterpret_cast<const float*>(shared + map.factors + slot * kFactorBytes) + 3 * kChunk, warp,
+        Lane(lane));
+    ptx::fence_async_proxy();
+    ptx::warp_arrive(scored(map, base, slot));
+    if (warp == 0 && !fed) feeder.step();
+    if (++slot == map.stages) slot = 0, parity ^= 1;
+  }
+}
+
+template <class T, int kKey, bool kDelta, bool kScores>
 __device__ __forceinline__ void retreat(const SerialParameters& s, uint8_t* shared, const Work& work) {
   const Arguments& a = s.p.a;
   const SerialMap& map = s.map;
@@ -41,6 +113,7 @@ __device__ __forceinline__ void retreat(const SerialParameters& s, uint8_t* shar
         later, ptx::operand(tiles, 16, 1024), sender.state + at.straight,
         [&] {
           gradient.scale(decay);
+          if constexpr (kScores) ptx::barrier_wait(scored(map, base, slot), parity);
           ptx::pin(outputs);
           ptx::wgmma_fence();
 #pragma unroll
@@ -97,7 +170,10 @@ __device__ __forceinline__ void retreat(const SerialParameters& s, uint8_t* shar
   sender.finish();
 }
 
-template <class T, int kKey, bool kDelta>
+/// kScores: P is made here, from the tiles of K and Q that are here anyway. Pass 1 then neither reads Q nor
+/// writes P, and this one does not read it. But a stage is in use for longer: with few chains, where latency
+/// decides and not bytes, P comes from pass 1.
+template <class T, int kKey, bool kDelta, bool kScores>
 __global__ void __launch_bounds__(serial_threads(kKey > 128 ? 64 : 128), 1)
     hopper_state_gradients(const __grid_constant__ SerialParameters s) {
   extern __shared__ __align__(1024) uint8_t shared[];
@@ -105,11 +181,16 @@ __global__ void __launch_bounds__(serial_threads(kKey > 128 ? 64 : 128), 1)
   start_barriers(s, shared);
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), first = s.tile / 16;
   if (warp >= first) {
-    if constexpr (kKey <= 128) ptx::registers_lower<kFeedRegisters>();
-    if (warp == first) feed<kDelta, true>(s, shared, work);
+    if constexpr (kScores) {
+      ptx::registers_lower<kScoreRegisters>();
+      feed_and_score<T, kKey, kDelta>(s, shared, work);
+    } else {
+      if constexpr (kKey <= 128) ptx::registers_lower<kFeedRegisters>();
+      if (warp == first) feed<kDelta, true>(s, shared, work);
+    }
   } else {
-    if constexpr (kKey <= 128) ptx::registers_raise<kStateRegisters>();
-    retreat<T, kKey, kDelta>(s, shared, work);
+    if constexpr (kKey <= 128) ptx::registers_raise<kScores ? kFewerStateRegisters : kStateRegisters>();
+    retreat<T, kKey, kDelta, kScores>(s, shared, work);
   }
 }
 

@@ -12,6 +12,17 @@ __device__ __forceinline__ void store_matrix_x4(uint32_t address, const uint32_t
                : "memory");
 }
 
+/// Whether `barrier_wait` would return at once; the same answer for all lanes of a warp.
+__device__ __forceinline__ bool barrier_test(uint32_t bar, uint32_t parity) {
+  uint32_t complete;
+  asm volatile(
+      "{\n.reg .pred p;\nmbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+      : "=r"(complete)
+      : "r"(bar), "r"(parity)
+      : "memory");
+  return __shfl_sync(~0u, complete, 0);
+}
+
 /// A tile from shared memory to where the map says (the opposite of `copy_tile_5d`), in this thread's group.
 __device__ __forceinline__ void store_tile_5d(const void* map, uint32_t smem, int c0, int c1, int c2, int c3,
                                               int c4) {

@@ -7,6 +7,8 @@
 #include <statescope/error.h>
 #include <statescope/variants.h>
 
+#include "runtime/cuda_gradients.h"
+
 namespace statescope {
 namespace {
 
@@ -96,6 +98,52 @@ TEST(Variants, NaiveRunsOutWhereThePaperDoes) {
       EXPECT_NE(std::string(error.what()).find("> 101376 B of shared memory on RTX 3090"), std::string::npos);
     }
   }
+}
+
+TEST(Variants, WarpgroupPassesRunWhereTheyExist) {
+  DeviceLimits older = large_cuda();
+  older.compute_capability = 80;
+  older.shared_memory_per_workgroup = 166912;
+  for (std::int64_t dim : {64, 128, 256}) {
+    Problem p = sized(Rule::kGatedDelta, Pass::kBackward, 8, dim);
+    p.form = Form::kChunked, p.dtype = DType::kBf16, p.seq_len = 1000;
+    EXPECT_EQ(choose_variant(p, large_cuda(), "large").variant->name, "cuda.multipass.hopper_backward");
+    if (dim < 256) EXPECT_EQ(choose_variant(p, older, "older").variant->name, "cuda.multipass.backward");
+    EXPECT_EQ(cuda_multipass::has_hopper_gradients(dim, dim), dim < 256);
+  }
+  // Scores are made late once every multiprocessor has a chain, and only for gradients that need none.
+  EXPECT_FALSE(cuda_multipass::scores_made_late(132, 128, 128, 132));
+  EXPECT_TRUE(cuda_multipass::scores_made_late(133, 128, 64, 132));
+  EXPECT_FALSE(cuda_multipass::scores_made_late(1000, 128, 256, 132));
+}
+
+TEST(Variants, RingOfTheGradientsHoldsAChunkAndMore) {
+  for (int k : {64, 128})
+    for (int v : {64, 128})
+      for (bool delta : {false, true}) {
+        const cuda_multipass::HopperGradientMap map = cuda_multipass::hopper_gradient_map(k, v, delta);
+        EXPECT_GT(map.slots, map.tiles);
+        EXPECT_LE(map.bytes, large_cuda().shared_memory_per_workgroup);
+        EXPECT_EQ(map.full % 8, 0u);
+      }
+}
+
+TEST(Variants, ForwardOfFewChainsRunsInPasses) {
+  const auto variant = [](Rule rule, std::int64_t expansion, std::int64_t batch, std::int64_t dim) {
+    Problem p = sized(rule, Pass::kForward, expansion, dim);
+    p.form = Form::kChunked, p.dtype = DType::kBf16, p.seq_len = 4096;
+    p.batch = p.sequences = batch, p.heads = p.qk_heads = 8;
+    return choose_variant(p, large_cuda(), "large").variant->name;
+  };
+  EXPECT_EQ(variant(Rule::kGatedDelta, 1, 4, 128), "cuda.multipass.single_forward");
+  EXPECT_EQ(variant(Rule::kGatedDelta, 1, 8, 128), "cuda.multipass.single_forward");
+  EXPECT_EQ(variant(Rule::kGatedDelta, 1, 9, 128), "cuda.chunked.forward");  // 144 tiles of V
+  EXPECT_EQ(variant(Rule::kGatedDelta, 4, 1, 128), "cuda.multipass.hopper_forward");
+  EXPECT_EQ(variant(Rule::kGatedDelta, 8, 1, 128), "cuda.chunked.forward");
+  EXPECT_EQ(variant(Rule::kSsd, 2, 1, 128), "cuda.multipass.hopper_forward");
+  EXPECT_EQ(variant(Rule::kSsd, 4, 1, 128), "cuda.chunked.forward");
+  EXPECT_EQ(variant(Rule::kGatedDelta, 8, 4, 128), "cuda.chunked.forward");
+  EXPECT_EQ(variant(Rule::kGatedDelta, 4, 4, 256), "cuda.multipass.hopper_forward");
 }
 
 TEST(Variants, OccupancyIsTheScarcestResource) {
