@@ -487,6 +487,10 @@ std::size_t scratch_bytes(const Plan& plan) {
   return scratch_bytes_of(*plan.variant, plan.problem, plan.geometry);
 }
 
+std::size_t plain_scratch_bytes(const Plan& plan) {
+  return plan.problem.front_end ? front_end_bytes(plan.problem) : 0;
+}
+
 void enqueue(const Plan& plan, const std::function<std::byte*(Slot)>& at, std::byte* scratch,
              cudaStream_t stream) {
   const Arguments arguments = arguments_of(plan.problem, at, scratch);
