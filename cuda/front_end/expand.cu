@@ -16,7 +16,7 @@
 namespace statescope::cuda::front_end {
 namespace {
 
-constexpr int kTile = kExpandTokens, kRowsPerThread = 5;
+constexpr int kTile = kExpandTokens, kRowsPerThread = 5, kWeights = 8;
 constexpr int kLaneChannels = 8;  // K <= 256: channels 32 apart
 
 /// y = input W of one subkey; both [rows, K] in shared memory.
@@ -27,10 +27,17 @@ __device__ void multiply_rows(const ExpandParameters& p, int side, int subkey, i
   const int groups = kExpandThreads / dim, group = threadIdx.x / dim, column = threadIdx.x % dim;
   for (int r = group * kRowsPerThread; group < groups && r < rows; r += groups * kRowsPerThread) {
     float sums[kRowsPerThread] = {};
-    for (int k = 0; k < dim; ++k) {
-      const float w = load1(p.weight[side], weight + std::int64_t(k) * p.expansion * dim + column, p.dtype);
+    for (int k = 0; k < dim; k += kWeights) {  // on their way together; K is a multiple of 16
+      float w[kWeights];
 #pragma unroll
-      for (int i = 0; i < kRowsPerThread; ++i) sums[i] += input[min(r + i, rows - 1) * dim + k] * w;
+      for (int j = 0; j < kWeights; ++j) {
+        w[j] = load1(p.weight[side], weight + std::int64_t(k + j) * p.expansion * dim + column, p.dtype);
+      }
+#pragma unroll
+      for (int j = 0; j < kWeights; ++j) {
+#pragma unroll
+        for (int i = 0; i < kRowsPerThread; ++i) sums[i] += input[min(r + i, rows - 1) * dim + k + j] * w[j];
+      }
     }
 #pragma unroll
     for (int i = 0; i < kRowsPerThread; ++i) {

@@ -65,7 +65,6 @@ inline constexpr int kActivateThreads = 256;
 
 inline constexpr int kExpandThreads = 256, kExpandTokens = 32;
 inline constexpr int kTensorThreads = 128, kTensorTokens = 64;
-inline constexpr int kStepThreads = 256;  ///< of the tensor kernel; the other has kExpandThreads
 
 /// Shared memory, bytes: SiLU(x) and y of a tile and of the three tokens before it, float32.
 constexpr int expand_shared_bytes(int key_dim) {
@@ -77,13 +76,14 @@ inline constexpr int kStepRows = 16;
 constexpr int step_shared_bytes(int key_dim) {
   return 2 * kStepRows * key_dim * 4;
 }
-/// On tensor cores: W and SiLU(x) in 16 bits; y, float32 rows of K + 8 (as below).
-constexpr int step_tensor_rows(int key_dim) {
-  return key_dim == 256 ? 32 : 64;
+/// On tensor cores: W and SiLU(x) in 16 bits, later y. A warp has 16 rows of the product and up to 64 of its
+/// columns.
+inline constexpr int kStepTensorRows = 32;
+constexpr int step_tensor_threads(int key_dim) {
+  return key_dim == 256 ? 256 : 128;
 }
 constexpr int step_tensor_bytes(int key_dim) {
-  const int rows = step_tensor_rows(key_dim);
-  return (key_dim + rows) * key_dim * 2 + rows * (key_dim + 8) * 4;
+  return (key_dim + kStepTensorRows) * key_dim * 2;
 }
 
 /// W in 16 bits; y of a tile and of the three tokens before it, float32 rows of 128 + 8 (two rows of a warp's

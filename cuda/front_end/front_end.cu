@@ -119,13 +119,13 @@ ExpandParameters expand_parameters(const Arguments& a, const Scratch& s, bool no
 KernelLaunch step_launch(const Problem& p) {
   const auto dim = static_cast<int>(p.key_dim);
   const bool tensor = steps_on_tensor_cores(p);
-  const int rows = tensor ? step_tensor_rows(dim) : kStepRows;
+  const int rows = tensor ? kStepTensorRows : kStepRows;
   KernelLaunch launch;
   launch.name = tensor ? "front_end.step_tensor" : "front_end.step";
   launch.function = tensor ? step_tensor_kernel(p.dtype, dim) : step_kernel();
   launch.grid = dim3(static_cast<unsigned>(p.qk_heads * p.expansion),
                      static_cast<unsigned>((p.sequences + rows - 1) / rows), 2);
-  launch.block = static_cast<unsigned>(tensor ? kStepThreads : kExpandThreads);
+  launch.block = static_cast<unsigned>(tensor ? step_tensor_threads(dim) : kExpandThreads);
   launch.dynamic_shared_bytes = launch.predicted_shared_bytes =
       static_cast<std::size_t>(tensor ? step_tensor_bytes(dim) : step_shared_bytes(dim));
   bind_parameters(launch, [norm = p.rule == Rule::kGatedDelta, s = scratch_of(p)](const Arguments& a) {

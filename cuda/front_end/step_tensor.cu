@@ -2,29 +2,28 @@
 // rows,
 //   y = SiLU(x) W,  z = SiLU(c_0 y_{-3} + c_1 y_{-2} + c_2 y_{-1} + c_3 y),  out = z (|z|^2 + eps)^-1/2,
 // and the history y_{-2}, y_{-1}, y for the next. At B 64, H 8, E 16, K 128, both sides: W is 8.4 MB,
-// histories 12.6 MB read and written, the expanded q and k 4.2 MB: 38 MB beside a state of 1.07 GB read and
-// written, 1.8 % of the step's bytes.
+// histories 12.6 MB read and as many written, the expanded q and k 4.2 MB: 38 MB beside a state of 537 MB
+// read and written (K = V), 3.5 % of what a step moves.
 //
-// A block owns one subkey and 64 rows (32 where K is 256): W is read once for all of them. Everything that it
-// reads is asked for before the product: W by asynchronous copies, x and the histories in registers. Then 8
-// warps share the product, 16 rows by 64 columns each (32 where K is 64), y goes through shared memory to a
-// layout in which a warp owns rows and a lane K / 32 channels, and the histories are where they are needed.
-// Shared memory, bytes: W 2 K^2, SiLU(x) 2 rows K, both panels of 64 columns (tiles.cuh); y float32, 4 rows
-// (K + 8): two rows of a warp's store start 8 banks apart. 82 KiB at K = 128: two blocks a multiprocessor.
+// A block owns one subkey and 32 rows. Everything that it reads is asked for before the product: W by
+// asynchronous copies, x and the histories in registers. Then its warps share the product, 16 rows by 64
+// columns each (32 where K is 64), y goes through shared memory to a layout in which a warp owns rows and a
+// lane K / 32 channels, and the histories are where they are needed. Shared memory, bytes: W 2 K^2, SiLU(x)
+// 64 K, both panels of 64 columns (tiles.cuh); then, where both were, y in float32, 128 (K + 8): two rows of
+// a warp's store start 8 banks apart. 40 KiB and 128 threads of 128 registers at K = 128: four blocks a
+// multiprocessor, some of which read while others multiply or write. (64 rows and 256 threads read W once
+// less and take as long.)
 #include <statescope/problem.h>
 
 #include "cuda/front_end/expand.h"
 #include "cuda/front_end/history.cuh"
 #include "cuda/front_end/rows.cuh"
-#include "cuda/front_end/silu.cuh"
 #include "cuda/multipass/tiles.cuh"
 
 namespace statescope::cuda::front_end {
 namespace {
 
 using namespace multipass;
-
-constexpr int kThreads = kStepThreads, kWarps = kThreads / 32;
 
 /// kWords consecutive words that are used once; zeros where `there` is false.
 template <int kWords>
@@ -51,16 +50,19 @@ __device__ void write_words(void* to, const uint32_t (&from)[kWords]) {
 }
 
 template <class T, int kDim>
-__global__ void __launch_bounds__(kThreads, kDim == 256 ? 1 : 2)
+__global__ void __launch_bounds__(step_tensor_threads(kDim),
+                                  kDim == 256 ? 1 : 512 / step_tensor_threads(kDim))
     step(const __grid_constant__ ExpandParameters p) {
-  constexpr int kRows = step_tensor_rows(kDim), kPitch = kDim + 8;
+  constexpr int kThreads = step_tensor_threads(kDim), kWarps = kThreads / 32;
+  constexpr int kRows = kStepTensorRows, kPitch = kDim + 8;
   constexpr int kColumns = kDim * (kRows / 16) / kWarps;        // of a warp's product
   constexpr int kChannels = kDim / 32, kWords = kChannels / 2;  // of a lane
   constexpr int kWarpRows = kRows / kWarps;
-  constexpr uint32_t kWeightBytes = kDim * kDim * 2, kInputBytes = kRows * kDim * 2;
+  constexpr uint32_t kWeightBytes = kDim * kDim * 2;
+  static_assert(kRows * kPitch * 4 <= step_tensor_bytes(kDim));
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t weights = ptx::shared_address(memory), input = weights + kWeightBytes;
-  float* const y = reinterpret_cast<float*>(memory + kWeightBytes + kInputBytes);  // [kRows][kPitch]
+  float* const y = reinterpret_cast<float*>(memory);  // [kRows][kPitch], after the product
   const int subkey = blockIdx.x, side = blockIdx.z, head = subkey / p.expansion, e = subkey % p.expansion;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int first = blockIdx.y * kRows, count = min(kRows, p.sequences - first);
@@ -101,7 +103,7 @@ __global__ void __launch_bounds__(kThreads, kDim == 256 ? 1 : 2)
 #pragma unroll
     for (int word = 0; word < 4; ++word) {
       const float2 pair = ptx::unpack<T>(x[i][word]);
-      to[word] = ptx::pack<T>(silu(pair.x), silu(pair.y));
+      to[word] = ptx::pack<T>(fast_silu(pair.x), fast_silu(pair.y));
     }
     const uint32_t offset = piece / 8 * (kRows * 128) + row * 128 + ((piece % 8 ^ row % 8) << 4);
     *reinterpret_cast<uint4*>(memory + kWeightBytes + offset) = activated;
@@ -110,9 +112,9 @@ __global__ void __launch_bounds__(kThreads, kDim == 256 ? 1 : 2)
   __syncthreads();
 
   const int m = 16 * (warp % (kRows / 16)), n = kColumns * (warp / (kRows / 16));
+  const Lane at(lane);
+  float sums[kColumns / 8][4] = {};
   if (m < count) {
-    const Lane at(lane);
-    float sums[kColumns / 8][4] = {};
 #pragma unroll 4
     for (int k = 0; k < kDim; k += 16) {
       uint32_t a[4], b[4];
@@ -124,12 +126,13 @@ __global__ void __launch_bounds__(kThreads, kDim == 256 ? 1 : 2)
         multiply<T>(sums[2 * i], sums[2 * i + 1], a, b);
       }
     }
+  }
+  __syncthreads();
 #pragma unroll
-    for (int i = 0; i < kColumns / 8; ++i) {
-      float* const to = y + (m + at.r) * kPitch + n + 8 * i + at.c;
-      *reinterpret_cast<float2*>(to) = {sums[i][0], sums[i][1]};
-      *reinterpret_cast<float2*>(to + 8 * kPitch) = {sums[i][2], sums[i][3]};
-    }
+  for (int i = 0; i < kColumns / 8; ++i) {
+    float* const to = y + (m + at.r) * kPitch + n + 8 * i + at.c;
+    *reinterpret_cast<float2*>(to) = {sums[i][0], sums[i][1]};
+    *reinterpret_cast<float2*>(to + 8 * kPitch) = {sums[i][2], sums[i][3]};
   }
   __syncthreads();
 
