@@ -144,7 +144,9 @@ class CudaCompute final : public Compute {
     if (bytes > 0) {
       scratch = allocate(DType::kF32, static_cast<std::int64_t>((bytes + 3) / 4));
       // Flags between blocks begin unset; what was here before is another operation's.
-      check(cudaMemsetAsync(address_of(scratch), 0, bytes, stream_), "clearing scratch memory");
+      const std::size_t plain = plain_scratch_bytes(plan);
+      check(cudaMemsetAsync(address_of(scratch) + plain, 0, bytes - plain, stream_),
+            "clearing scratch memory");
     }
     enqueue(plan, at, address_of(scratch), stream_);
   }

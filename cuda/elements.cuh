@@ -42,6 +42,14 @@ __device__ inline float load1(const void* base, std::int64_t index, DType type) 
   return __half2float(__ushort_as_half(raw));
 }
 
+/// The same of memory that the kernel writes, too.
+__device__ inline float read1(const void* base, std::int64_t index, DType type) {
+  if (type == DType::kF32) return static_cast<const float*>(base)[index];
+  const std::uint16_t raw = static_cast<const std::uint16_t*>(base)[index];
+  if (type == DType::kBf16) return __uint_as_float(static_cast<std::uint32_t>(raw) << 16);
+  return __half2float(__ushort_as_half(raw));
+}
+
 __device__ inline void store1(void* base, std::int64_t index, DType type, float value) {
   if (type == DType::kF32) {
     static_cast<float*>(base)[index] = value;

@@ -46,8 +46,8 @@ Layout layout_of(const Problem& problem) {
     place.present = true;
     place.bytes =
         static_cast<std::size_t>(element_count(shape_of(problem, slot))) * size_of(dtype_of(problem, slot));
-    if (problem.pass == Pass::kStep && slot == Slot::kHt) {  // the state is updated in place
-      place.offset = layout[Slot::kH0].offset;
+    if (const auto input = in_place_of(problem, slot)) {
+      place.offset = layout[*input].offset;
       continue;
     }
     place.offset = layout.bytes;
@@ -56,9 +56,9 @@ Layout layout_of(const Problem& problem) {
   return layout;
 }
 
-/// Outputs that poison() may fill: all but a step's state, which is an input too.
+/// Outputs that poison() may fill: all but those that are inputs too.
 bool poisoned(const Problem& problem, Slot slot) {
-  return takes_part(problem, slot) && !is_input(slot) && !(problem.pass == Pass::kStep && slot == Slot::kHt);
+  return takes_part(problem, slot) && !is_input(slot) && !in_place_of(problem, slot);
 }
 
 class DeviceBuffer {
@@ -153,12 +153,16 @@ Arguments arguments_of(const Problem& p, const std::function<std::byte*(Slot)>& 
   a.k_expand = at(Slot::kKExpand);
   a.q_conv = at(Slot::kQConv);
   a.k_conv = at(Slot::kKConv);
+  a.q_history = at(Slot::kQHistory);
+  a.k_history = at(Slot::kKHistory);
   a.g = floats(Slot::kG);
   a.beta = floats(Slot::kBeta);
   a.h0 = floats(Slot::kH0);
   a.dht = floats(Slot::kDht);
   a.cu_seqlens = reinterpret_cast<const std::int32_t*>(at(Slot::kCuSeqlens));
   a.o = at(Slot::kO);
+  a.q_history_after = at(Slot::kQHistoryAfter);
+  a.k_history_after = at(Slot::kKHistoryAfter);
   a.dq = at(Slot::kDq);
   a.dk = at(Slot::kDk);
   a.dv = at(Slot::kDv);
@@ -348,7 +352,7 @@ class CudaExecution final : public Execution {
   void for_each_guard(Visit visit) const {
     for (Slot slot : kSlots) {
       const Layout::Place& place = layout_[slot];
-      if (!place.present || (plan_.problem.pass == Pass::kStep && slot == Slot::kHt)) continue;
+      if (!place.present || in_place_of(plan_.problem, slot)) continue;
       const std::size_t begin = place.offset + place.bytes;
       visit(slot, begin, place.offset + aligned(place.bytes) + kGuard - begin);
     }
@@ -481,6 +485,10 @@ std::vector<CompiledKernel> compile(const Plan& plan) {
 
 std::size_t scratch_bytes(const Plan& plan) {
   return scratch_bytes_of(*plan.variant, plan.problem, plan.geometry);
+}
+
+std::size_t plain_scratch_bytes(const Plan& plan) {
+  return plan.problem.front_end ? front_end_bytes(plan.problem) : 0;
 }
 
 void enqueue(const Plan& plan, const std::function<std::byte*(Slot)>& at, std::byte* scratch,

@@ -24,8 +24,10 @@ std::vector<CompiledKernel> compile(const Plan& plan);
 std::unique_ptr<Execution> make_execution(const Plan& plan, int device_index, int input_sets, bool trace);
 
 /// Scratch memory of a plan, and its launches on tensors that lie where `at` says (null: takes no part)
-/// without waiting. For Pass::kStep ht is at the address of h0.
+/// without waiting. What in_place_of() names is at one address. The scratch memory's first
+/// plain_scratch_bytes() may be anything, the others are zero.
 std::size_t scratch_bytes(const Plan& plan);
+std::size_t plain_scratch_bytes(const Plan& plan);
 void enqueue(const Plan& plan, const std::function<std::byte*(Slot)>& at, std::byte* scratch,
              cudaStream_t stream);
 

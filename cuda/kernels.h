@@ -21,9 +21,11 @@ namespace statescope::cuda {
 struct Arguments {
   const void *q, *k, *v, *d_o;                        ///< of `dtype`
   const void *q_expand, *k_expand, *q_conv, *k_conv;  ///< of `dtype`, of a front end
+  const void *q_history, *k_history;                  ///< of `dtype`, of a front end
   const float *g, *beta, *h0, *dht;
   const std::int32_t* cu_seqlens;
-  void *o, *dq, *dk, *dv;  ///< of `dtype`
+  void *o, *dq, *dk, *dv;                   ///< of `dtype`
+  void *q_history_after, *k_history_after;  ///< of `dtype`, of a front end
   float *ht, *dg, *dbeta, *dh0;
   float *dq_expand, *dk_expand, *dq_conv, *dk_conv;
   std::byte* scratch;  ///< Implementation::scratch_bytes, 256-byte aligned, shared by all input sets

@@ -5,6 +5,8 @@
 #include "models/mixers.h"
 #include "models/state_expansion.h"
 
+#include <statescope/variants.h>
+
 namespace statescope {
 namespace {
 
@@ -76,6 +78,43 @@ Array write_strengths(const LinearMixer& m, const MixerContext& in, const Array&
   return beta;
 }
 
+/// Whether a problem's front end is what this layer does to q and k, and the device has it. Observers and
+/// mitigations want q and k expanded.
+bool runs_front_end(const LinearMixer& m, const MixerContext& in) {
+  const Expansion& e = m.expansion;
+  const bool expands = e.factor > 1 && e.method == ExpansionMethod::kHeadwise &&
+                       e.activation == Activation::kSilu && e.division == Division::kSubheads;
+  const bool convolves = m.short_conv && !m.conv_bias && m.conv_size == kConvolutionWidth &&
+                         m.qk_activation == Activation::kSilu;
+  const bool norms = !m.rotary && m.l2_norm == (m.rule() == Rule::kGatedDelta);
+  const Api api = in.recurrence.device().info().api;
+  const bool there = keeps_history(api) && has(front_end_passes(api), Pass::kForward) &&
+                     has(front_end_passes(api), Pass::kStep);
+  return there && expands && convolves && norms && m.key_dim % 16 == 0 && m.key_dim <= 256 && !in.observer &&
+         in.mitigation.kind == MitigationKind::kNone;
+}
+
+/// Unexpanded q and k with the weights of the front end, and its histories, which are those of the
+/// convolutions: of one token in place.
+void add_front_end(const MixerContext& in, const Array& x, LayerState& state, SlotArrays& inputs) {
+  struct Side {
+    std::string name;
+    Slot x, weight, taps, history, after;
+  };
+  const Side sides[] = {{"q", Slot::kQ, Slot::kQExpand, Slot::kQConv, Slot::kQHistory, Slot::kQHistoryAfter},
+                        {"k", Slot::kK, Slot::kKExpand, Slot::kKConv, Slot::kKHistory, Slot::kKHistoryAfter}};
+  for (std::size_t i = 0; i < 2; ++i) {
+    const Side& side = sides[i];
+    inputs[side.x] = in.project(x, side.name + "_proj");
+    inputs[side.weight] = in.weight(side.name + "_expand.weight");
+    inputs[side.taps] = in.weights.convolution(in.prefix + side.name + "_conv1d.weight");
+    Array& history = state.conv[i];
+    inputs[side.history] = history;
+    if (in.tokens > 1) history = in.compute().allocate(history.dtype, history.size);
+    inputs[side.after] = history;
+  }
+}
+
 /// Inputs of the convolutions of q, k and v before the first token: zeros.
 void start_histories(const LinearMixer& m, const MixerContext& in, LayerState& state) {
   if (!state.conv.empty()) return;
@@ -104,8 +143,13 @@ void mix(const LinearMixer& m, const MixerContext& in, const Array& x, LayerStat
   problem.scale = default_scale(m.key_dim);
 
   SlotArrays inputs;
-  inputs[Slot::kQ] = query_or_key(m, in, x, "q", state.conv[0]);
-  inputs[Slot::kK] = query_or_key(m, in, x, "k", state.conv[1]);
+  problem.front_end = runs_front_end(m, in);
+  if (problem.front_end) {
+    add_front_end(in, x, state, inputs);
+  } else {
+    inputs[Slot::kQ] = query_or_key(m, in, x, "q", state.conv[0]);
+    inputs[Slot::kK] = query_or_key(m, in, x, "k", state.conv[1]);
+  }
   inputs[Slot::kV] = convolved(m, in, in.project(x, "v_proj"), "v", m.v_activation, state.conv[2]);
   if (has_gate(problem.rule)) inputs[Slot::kG] = decays(m, in, x);
   if (has_beta(problem.rule)) inputs[Slot::kBeta] = write_strengths(m, in, x);

@@ -47,6 +47,7 @@ Array Recurrence::run(Problem problem, SlotArrays inputs, Array& state) {
   const DType dtype = inputs[Slot::kQ].dtype;
   problem.sequences = problem.batch;
   problem.initial_state = true;
+  problem.history = problem.front_end;
   problem.pass = problem.seq_len == 1 ? Pass::kStep : Pass::kForward;
   problem.form = problem.pass == Pass::kStep ? Form::kRecurrent : form_;
   problem.dtype = dtype == DType::kF64 ? DType::kF32 : dtype;  // float64 is the cpu's own

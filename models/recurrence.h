@@ -26,7 +26,8 @@ class Recurrence {
 
   /// o [B, T, H, V] from q, k and v of one type, g and beta wide. One token is Pass::kStep, more are
   /// Pass::kForward. `state` is read and replaced; absent: zero. Its shape is that of the cut problem, [B, H,
-  /// E, K, V]. Throws what Device::plan throws.
+  /// E, K, V]. Behind a front end q and k are unexpanded, its weights are there, and so are the histories
+  /// before and, another array unless T = 1, after. Throws what Device::plan throws.
   Array run(Problem problem, SlotArrays inputs, Array& state);
 
   const Device& device() const { return *device_; }

@@ -1,5 +1,6 @@
 // A checkpoint's weights on a device: matrices in the type of the activations, everything else wide. Where
-// the cpu finds them so, they are used where the file is mapped.
+// the cpu finds them so, they are used where the file is mapped. Convolutions are there in both types: some
+// are part of a recurrence's front end.
 #pragma once
 
 #include <map>
@@ -18,9 +19,11 @@ class Weights {
 
   /// Absent when the model has no such tensor.
   Array operator()(const std::string& name) const;
+  /// A convolution [C, size] in the type of the activations.
+  Array convolution(const std::string& name) const;
 
  private:
-  std::map<std::string, Array> arrays_;
+  std::map<std::string, Array> arrays_, convolutions_;
 };
 
 }  // namespace statescope

@@ -100,21 +100,14 @@ json to_json(const Measurement& m, const Ceilings& ceilings) {
 }
 
 json to_json(const VerifyRow& r) {
-  return {{"device", r.device},
-          {"source", r.source},
-          {"rule", name(r.rule)},
-          {"pass", name(r.pass)},
-          {"form", name(r.form)},
-          {"dtype", name(r.dtype)},
-          {"series", name(r.series)},
-          {"division", name(r.division)},
-          {"status", name(r.status)},
-          {"passed", r.passed},
-          {"failed", r.failed},
-          {"refused", r.refused},
-          {"worst_error", finite(r.worst_error)},
-          {"tolerance", r.tolerance},
-          {"worst_output", r.worst_slot},
+  return {{"device", r.device},       {"source", r.source},
+          {"rule", name(r.rule)},     {"pass", name(r.pass)},
+          {"form", name(r.form)},     {"dtype", name(r.dtype)},
+          {"series", name(r.series)}, {"division", name(r.division)},
+          {"front_end", r.front_end}, {"status", name(r.status)},
+          {"passed", r.passed},       {"failed", r.failed},
+          {"refused", r.refused},     {"worst_error", finite(r.worst_error)},
+          {"tolerance", r.tolerance}, {"worst_output", r.worst_slot},
           {"detail", r.detail}};
 }
 

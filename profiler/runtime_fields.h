@@ -27,6 +27,7 @@ void visit_fields(Visit& visit, P& problem) {
   visit("initial_state", problem.initial_state);
   visit("final_state_gradient", problem.final_state_gradient);
   visit.added("front_end", problem.front_end);
+  visit.added("history", problem.history);
   visit("scale", problem.scale);
 }
 

@@ -24,6 +24,7 @@ struct Kind {
   DType dtype;
   Series series = Series::kProduction;
   Division division = Division::kSubheads;
+  bool front_end = false;
 };
 
 VerifyRow row_of(const Device& device, const Kind& kind, const std::string& source) {
@@ -36,6 +37,7 @@ VerifyRow row_of(const Device& device, const Kind& kind, const std::string& sour
   row.dtype = kind.dtype;
   row.series = kind.series;
   row.division = kind.division;
+  row.front_end = kind.front_end;
   return row;
 }
 
@@ -47,6 +49,7 @@ bool implements(const Device& device, const Kind& kind) {
   problem.dtype = kind.dtype;
   problem.series = kind.series;
   problem.division = kind.division;
+  if (kind.front_end) problem = with_front_end(problem);
   return is_implemented(problem, device.info().limits);
 }
 
@@ -82,8 +85,8 @@ void settle(VerifyRow& row) {
                                 : VerifyStatus::kMissing;
 }
 
-/// Production kernels in every form and type; the comparison kernels, which are recurrent and forward, in
-/// both divisions.
+/// Production kernels in every form and type, and behind a front end; the comparison kernels, which are
+/// recurrent and forward, in both divisions.
 std::vector<Kind> matrix() {
   std::vector<Kind> kinds;
   for (Rule rule : kRules) {
@@ -91,6 +94,10 @@ std::vector<Kind> matrix() {
       for (Form form : {Form::kRecurrent, Form::kChunked}) {
         if (pass == Pass::kStep && form == Form::kChunked) continue;
         for (DType dtype : kRunTypes) kinds.push_back({rule, pass, form, dtype});
+      }
+      for (DType dtype : kRunTypes) {
+        kinds.push_back(
+            {rule, pass, Form::kRecurrent, dtype, Series::kProduction, Division::kSubheads, true});
       }
     }
     for (Division division : {Division::kSubheads, Division::kNaive}) {
@@ -111,7 +118,8 @@ bool concerns(const Device& device, const Kind& kind) {
 std::string describe_kind(const Kind& kind) {
   return std::string(name(kind.rule)) + " " + std::string(name(kind.pass)) + " " +
          std::string(name(kind.form)) + " " + std::string(name(kind.dtype)) +
-         (kind.series == Series::kComparison ? " " + std::string(name(kind.division)) + " comparison" : "");
+         (kind.series == Series::kComparison ? " " + std::string(name(kind.division)) + " comparison" : "") +
+         (kind.front_end ? " front end" : "");
 }
 
 void verify_matrix(const Devices& devices, bool full, const std::function<void(const VerifyRow&)>& on_row,
@@ -127,7 +135,9 @@ void verify_matrix(const Devices& devices, bool full, const std::function<void(c
       }
     }
     if (runs.empty()) continue;
-    const auto all = cases(kind.rule, kind.pass, kind.form, kind.dtype, kind.series, kind.division, full);
+    const auto all =
+        kind.front_end ? front_end_cases(kind.rule, kind.pass, kind.dtype, full)
+                       : cases(kind.rule, kind.pass, kind.form, kind.dtype, kind.series, kind.division, full);
     for (std::size_t i = 0; i < all.size(); ++i) {
       watch.check();
       watch.say(describe_kind(kind) + " " + std::to_string(i + 1) + "/" + std::to_string(all.size()));
@@ -198,7 +208,8 @@ void verify_file(const CaseFile& file, const Devices& devices,
       for (Form form : {Form::kRecurrent, Form::kChunked}) {
         problem.form = form;
         for (const auto& device : devices) {
-          const Kind kind{*file.rule, pass, form, dtype};
+          const Kind kind{
+              .rule = *file.rule, .pass = pass, .form = form, .dtype = dtype, .front_end = problem.front_end};
           VerifyRow row = row_of(*device, kind, source);
           if (implements(*device, kind)) {
             run_case(*device, problem, rounded, reference, source, row);

@@ -23,8 +23,8 @@ enum class VerifyStatus {
 };
 std::string_view name(VerifyStatus status);
 
-/// One line of the table: a device, and either every generated size of a rule, pass, form, type and series,
-/// or a file.
+/// One line of the table: a device, and either every generated size of a rule, pass, form, type and series
+/// (production also behind a front end), or a file.
 struct VerifyRow {
   std::string device;
   std::string source;  ///< "generated", or the file's name
@@ -34,6 +34,7 @@ struct VerifyRow {
   DType dtype = DType::kF32;
   Series series = Series::kProduction;
   Division division = Division::kSubheads;
+  bool front_end = false;
   VerifyStatus status = VerifyStatus::kMissing;
   int passed = 0, failed = 0;
   int refused = 0;         ///< sizes beyond the device's limits; `detail` has the first reason

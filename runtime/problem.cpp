@@ -8,9 +8,12 @@ namespace statescope {
 namespace {
 
 constexpr std::array<std::string_view, kSlotCount> kSlotNames = {
-    "q",        "k",        "v",      "g",         "beta",      "h0",      "cu_seqlens", "do", "dht",
-    "q_expand", "k_expand", "q_conv", "k_conv",    "o",         "ht",      "dq",         "dk", "dv",
-    "dg",       "dbeta",    "dh0",    "dq_expand", "dk_expand", "dq_conv", "dk_conv"};
+    // inputs
+    "q", "k", "v", "g", "beta", "h0", "cu_seqlens", "do", "dht", "q_expand", "k_expand", "q_conv", "k_conv",
+    "q_history", "k_history",
+    // outputs
+    "o", "ht", "q_history_after", "k_history_after", "dq", "dk", "dv", "dg", "dbeta", "dh0", "dq_expand",
+    "dk_expand", "dq_conv", "dk_conv"};
 
 [[noreturn]] void fail(const std::string& message) {
   throw Error(ErrorKind::kUsage, message);
@@ -42,9 +45,16 @@ Problem as_naive(const Problem& problem) {
   return naive;
 }
 
+Problem with_front_end(const Problem& problem) {
+  Problem outer = problem;
+  outer.front_end = true;
+  outer.history = problem.pass == Pass::kStep;
+  return outer;
+}
+
 Problem without_front_end(const Problem& problem) {
   Problem inner = problem;
-  inner.front_end = false;
+  inner.front_end = inner.history = false;
   return inner;
 }
 
@@ -89,6 +99,11 @@ bool takes_part(const Problem& p, Slot slot) {
     case Slot::kQConv:
     case Slot::kKConv:
       return p.front_end;
+    case Slot::kQHistory:
+    case Slot::kKHistory:
+    case Slot::kQHistoryAfter:
+    case Slot::kKHistoryAfter:
+      return p.history;
     case Slot::kDqExpand:
     case Slot::kDkExpand:
     case Slot::kDqConv:
@@ -96,6 +111,20 @@ bool takes_part(const Problem& p, Slot slot) {
       return p.front_end && backward;
   }
   return false;
+}
+
+std::optional<Slot> in_place_of(const Problem& problem, Slot output) {
+  if (problem.pass != Pass::kStep) return std::nullopt;
+  switch (output) {
+    case Slot::kHt:
+      return Slot::kH0;
+    case Slot::kQHistoryAfter:
+      return Slot::kQHistory;
+    case Slot::kKHistoryAfter:
+      return Slot::kKHistory;
+    default:
+      return std::nullopt;
+  }
 }
 
 Shape shape_of(const Problem& p, Slot slot) {
@@ -135,6 +164,11 @@ Shape shape_of(const Problem& p, Slot slot) {
     case Slot::kDqConv:
     case Slot::kDkConv:
       return {p.qk_heads, p.expansion, p.key_dim, kConvolutionWidth};
+    case Slot::kQHistory:
+    case Slot::kKHistory:
+    case Slot::kQHistoryAfter:
+    case Slot::kKHistoryAfter:
+      return {p.sequences, kHistoryTokens, p.qk_heads, p.expansion, p.key_dim};
   }
   return {};
 }
@@ -153,6 +187,10 @@ DType dtype_of(const Problem& p, Slot slot) {
     case Slot::kKExpand:
     case Slot::kQConv:
     case Slot::kKConv:
+    case Slot::kQHistory:
+    case Slot::kKHistory:
+    case Slot::kQHistoryAfter:
+    case Slot::kKHistoryAfter:
       return p.dtype;
     case Slot::kCuSeqlens:
       return DType::kI32;
@@ -190,9 +228,15 @@ void check(const Problem& p) {
     if (!p.initial_state) fail("step needs a state h0");
     if (p.packed) fail("step takes no packed sequences: one token a batch row");
   }
-  if (p.front_end && (p.pass == Pass::kStep || p.division != Division::kSubheads)) {
-    fail("a front end takes forward and backward of subheads, found " + std::string(name(p.pass)) + " of " +
-         std::string(name(p.division)));
+  if (p.front_end && p.division != Division::kSubheads) {
+    fail("a front end makes subheads, found division " + std::string(name(p.division)));
+  }
+  if (p.front_end && p.pass == Pass::kStep && !p.history) {
+    fail("step behind a front end needs its history: q_history and k_history");
+  }
+  if (p.history && !p.front_end) fail("a history is of a front end, found none");
+  if (p.history && p.pass == Pass::kBackward) {
+    fail("backward takes no history: its sequences begin with their first token");
   }
   if (!std::isfinite(p.scale)) fail("scale is not finite");
   // 1 TB a tensor is far beyond any device and keeps every size product within 63 bits.
@@ -248,6 +292,7 @@ std::string describe(const Problem& p) {
   if (p.packed) add("N", p.sequences);
   if (p.initial_state) text += " h0";
   if (p.front_end) text += " front end";
+  if (p.history) text += " history";
   return text;
 }
 

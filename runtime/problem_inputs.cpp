@@ -72,6 +72,8 @@ Problem problem_of(const TensorSet& inputs, Rule rule, Pass pass, std::optional<
   if (front_end) {
     require_rank(inputs, Slot::kQExpand, 4, "[Hq, K, E, K]");
     for (Slot slot : {Slot::kKExpand, Slot::kQConv, Slot::kKConv}) require(inputs, slot, "q_expand is there");
+    if (pass == Pass::kStep) require(inputs, Slot::kQHistory, "step goes on with the convolution");
+    if (inputs[Slot::kQHistory].present()) require(inputs, Slot::kKHistory, "q_history is there");
   }
   require_rank(inputs, Slot::kV, 4, "[B, T, H, V]");
   if (has_gate(rule)) require(inputs, Slot::kG, "rule " + std::string(name(rule)) + " has a gate");
@@ -88,6 +90,7 @@ Problem problem_of(const TensorSet& inputs, Rule rule, Pass pass, std::optional<
   problem.seq_len = q.shape[1];
   problem.qk_heads = q.shape[2];
   problem.front_end = front_end;
+  problem.history = inputs[Slot::kQHistory].present();
   problem.expansion = front_end ? inputs[Slot::kQExpand].shape[2] : q.shape[3];
   problem.key_dim = q.shape.back();
   problem.heads = v.shape[2];

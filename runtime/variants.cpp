@@ -24,7 +24,8 @@ std::span<const Variant> variants_of(Api api) {
 bool covers_kind(const Variant& v, const Problem& p) {
   return v.series == p.series && has(v.rules, p.rule) && has(v.passes, p.pass) && has(v.dtypes, p.dtype) &&
          (p.form == Form::kAuto || p.form == v.form) &&
-         (!p.front_end || (has(front_end_passes(v.api), p.pass) && v.series == Series::kProduction));
+         (!p.front_end || (has(front_end_passes(v.api), p.pass) && v.series == Series::kProduction)) &&
+         (!p.history || keeps_history(v.api));
 }
 
 std::string kind_of(const Problem& p) {
@@ -32,7 +33,8 @@ std::string kind_of(const Problem& p) {
       std::string(name(p.series)) + " " + std::string(name(p.rule)) + " " + std::string(name(p.pass));
   if (p.form != Form::kAuto) text += " " + std::string(name(p.form));
   text += " " + std::string(name(p.dtype));
-  return p.front_end ? text + " with a front end" : text;
+  if (p.front_end) text += " with a front end";
+  return p.history ? text + " and a history" : text;
 }
 
 std::string too_large(const Variant& v, const Problem& p, const Geometry& g, const DeviceLimits& limits,

@@ -34,7 +34,7 @@ Problem problem_of(const DeviceInfo& info, const Options& options) {
                                                                                  : SweepSeries::kProduction;
   Problem problem =
       cell_problem(base_problem(info, sweep), which, options.expansion, parse_pass(options.pass), sweep);
-  problem.front_end = options.front_end;
+  if (options.front_end) problem = with_front_end(problem);
   check(problem);
   return problem;
 }

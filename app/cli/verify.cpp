@@ -31,8 +31,9 @@ void print(const std::vector<VerifyRow>& rows) {
                    ">worst error", ">tolerance", "output", "detail"});
   for (const VerifyRow& row : rows) {
     const bool ran = row.passed + row.failed > 0;
-    const std::string kernels =
-        row.series == Series::kProduction ? "production" : std::string(name(row.division));
+    const std::string kernels = row.front_end                       ? "front end"
+                                : row.series == Series::kProduction ? "production"
+                                                                    : std::string(name(row.division));
     table.add({row.device, row.source, std::string(name(row.rule)), std::string(name(row.pass)),
                std::string(name(row.form)), std::string(name(row.dtype)), kernels,
                std::string(name(row.status)), counts(row), ran ? scientific(row.worst_error) : "-",

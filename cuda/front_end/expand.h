@@ -9,11 +9,13 @@ namespace statescope::cuda::front_end {
 
 /// q's side is index 0, k's index 1.
 struct ExpandParameters {
-  const void* x[2];       ///< [rows, T, Hq, K]; of the tensor kernel SiLU(x)
-  const void* weight[2];  ///< [Hq, K, E, K]
-  const void* taps[2];    ///< [Hq, E, K, 4]
-  void* out[2];           ///< [rows, T, Hq, E, K]
-  void* y[2];             ///< the same, SiLU(x) W for the way back; null: not wanted
+  const void* x[2];        ///< [rows, T, Hq, K]; of the tensor kernel SiLU(x)
+  const void* weight[2];   ///< [Hq, K, E, K]
+  const void* taps[2];     ///< [Hq, E, K, 4]
+  void* out[2];            ///< [rows, T, Hq, E, K]
+  void* y[2];              ///< the same, SiLU(x) W for the way back; null: not wanted
+  const void* history[2];  ///< [N, 3, Hq, E, K], y before each sequence; null: zeros
+  void* after[2];          ///< the same behind each sequence, a step's in place; null without a history
   const std::int32_t* cu_seqlens;
   int seq_len, qk_heads, expansion, key_dim, sequences;
   int tokens_per_block;  ///< a multiple of the kernel's tile
@@ -47,6 +49,10 @@ constexpr Ranges best_ranges(std::int64_t seq_len, std::int64_t rows, std::int64
 const void* expand_kernel();                                           ///< any K, any type
 const void* expand_tensor_kernel(DType type, bool norm, bool packed);  ///< K = 128, 16-bit, capability 9.0
 
+/// One token of each of N rows. Blocks: (subkeys, tiles of rows, sides).
+const void* step_kernel();                                ///< any K, any type
+const void* step_tensor_kernel(DType type, int key_dim);  ///< K of 64, 128 or 256, 16-bit
+
 /// SiLU of 16-bit values, eight a thread. Blocks: (elements / 8 / kActivateThreads, 1, sides).
 struct ActivateParameters {
   const void* x[2];
@@ -65,6 +71,21 @@ constexpr int expand_shared_bytes(int key_dim) {
   return 2 * (kExpandTokens + 3) * key_dim * 4;
 }
 inline constexpr int kTensorBlocks = 3;  ///< that share a multiprocessor
+/// Rows of a step's tile, and shared memory: SiLU(x) and y, float32.
+inline constexpr int kStepRows = 16;
+constexpr int step_shared_bytes(int key_dim) {
+  return 2 * kStepRows * key_dim * 4;
+}
+/// On tensor cores: W and SiLU(x) in 16 bits, later y. A warp has 16 rows of the product and up to 64 of its
+/// columns.
+inline constexpr int kStepTensorRows = 32;
+constexpr int step_tensor_threads(int key_dim) {
+  return key_dim == 256 ? 256 : 128;
+}
+constexpr int step_tensor_bytes(int key_dim) {
+  return (key_dim + kStepTensorRows) * key_dim * 2;
+}
+
 /// W in 16 bits; y of a tile and of the three tokens before it, float32 rows of 128 + 8 (two rows of a warp's
 /// store then start 8 banks apart).
 inline constexpr int kTensorDim = 128;

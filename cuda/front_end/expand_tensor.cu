@@ -13,6 +13,7 @@
 
 #include "cuda/chunked/ptx.cuh"
 #include "cuda/front_end/expand.h"
+#include "cuda/front_end/history.cuh"
 #include "cuda/front_end/rows.cuh"
 #include "cuda/front_end/sequence.cuh"
 
@@ -39,6 +40,16 @@ __device__ void store_weight(const T* weight, int stride, uint32_t at) {
   }
 }
 
+/// This lane's four channels of a history token.
+template <class T>
+__device__ float4 history_of(const ExpandParameters& p, int side, int subkey, int sequence, int token) {
+  const uint2 raw =
+      __ldg(reinterpret_cast<const uint2*>(static_cast<const T*>(p.history[side]) +
+                                           history_at(p, sequence, token, subkey) + threadIdx.x % 32 * 4));
+  const float2 low = ptx::unpack<T>(raw.x), high = ptx::unpack<T>(raw.y);
+  return {low.x, low.y, high.x, high.y};
+}
+
 template <class T, bool kNorm, bool kPacked>
 __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
     expand(const __grid_constant__ ExpandParameters p) {
@@ -49,14 +60,23 @@ __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
   const int head = subkey / p.expansion, e = subkey % p.expansion;
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
   const int ranges = (p.seq_len + p.tokens_per_block - 1) / p.tokens_per_block;
-  const std::int64_t row = blockIdx.y / ranges * std::int64_t(p.seq_len);
+  const int batch_row = blockIdx.y / ranges;
+  const std::int64_t row = batch_row * std::int64_t(p.seq_len);
   const int first = blockIdx.y % ranges * p.tokens_per_block;
   const int last = min(first + p.tokens_per_block, p.seq_len);
 
   const int stride = p.expansion * kDim;
   store_weight(static_cast<const T*>(p.weight[side]) + std::int64_t(head) * kDim * stride + e * kDim, stride,
                base);
-  for (int i = threadIdx.x; i < 3 * kPitch; i += kTensorThreads) y[i] = 0;
+  if (p.after[side] && blockIdx.y == 0) keep_histories(p, side, subkey);
+  if (!kPacked && first == 0 && p.history[side]) {
+    if (warp < 3) {
+      *reinterpret_cast<float4*>(y + warp * kPitch + 4 * lane) =
+          history_of<T>(p, side, subkey, batch_row, warp);
+    }
+  } else {
+    for (int i = threadIdx.x; i < 3 * kPitch; i += kTensorThreads) y[i] = 0;
+  }
   ptx::fence_async_proxy();
   float taps[4][4];  // of this lane's channels
   load_taps(static_cast<const T*>(p.taps[side]) + (std::int64_t(subkey) * kDim + 4 * lane) * 4, taps);
@@ -115,9 +135,12 @@ __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
     __syncthreads();
     const int my_first = begin + 16 * warp;
     if (begin >= first && my_first < last) {
-      int before = 3;  // of token my_first + lane % 16
-      if constexpr (kPacked)
-        before = tokens_before(p.cu_seqlens, p.sequences, min(my_first + lane % 16, last - 1));
+      Standing at{batch_row, 3};  // of token my_first + lane % 16; three before are enough
+      int end = p.seq_len;        // of its sequence
+      if constexpr (kPacked) {
+        at = standing_of(p.cu_seqlens, p.sequences, min(my_first + lane % 16, last - 1));
+        end = p.cu_seqlens[at.sequence + 1];
+      }
       const float* from = y + 16 * warp * kPitch + 4 * lane;
       const auto read = [&](int i) { return *reinterpret_cast<const float4*>(from + i * kPitch); };
       float4 window[4] = {read(0), read(1), read(2), {}};
@@ -132,13 +155,24 @@ __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
                                                                ptx::pack<T>(v.z, v.w)};
         }
       }
+      if (p.after[side]) {
+        for (int i = 0; i < 16 && my_first + i < last; ++i) {
+          const int behind = __shfl_sync(~0u, end, i) - 1 - (my_first + i);
+          const int sequence = __shfl_sync(~0u, at.sequence, i);
+          if (behind >= 3) continue;
+          const float4 v = read(i + 3);
+          *reinterpret_cast<uint2*>(static_cast<T*>(p.after[side]) +
+                                    history_at(p, sequence, 2 - behind, subkey) +
+                                    4 * lane) = {ptx::pack<T>(v.x, v.y), ptx::pack<T>(v.z, v.w)};
+        }
+      }
 #pragma unroll 1
       for (int i = 0; i < 16; i += 4) {
         float z[4][4], squares[4];
 #pragma unroll
         for (int n = 0; n < 4; ++n) {
           window[(n + 3) % 4] = read(i + n + 3);
-          const int known = kPacked ? __shfl_sync(~0u, before, i + n) : 3;
+          const int known = kPacked ? __shfl_sync(~0u, at.before, i + n) : 3;
           float sum[4] = {};
 #pragma unroll
           for (int tap = 0; tap < 4; ++tap) {
@@ -148,6 +182,18 @@ __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
             for (int c = 0; c < 4; ++c) {
               const float value = c == 0 ? w.x : c == 1 ? w.y : c == 2 ? w.z : w.w;
               sum[c] += taps[c][tap] * (there ? value : 0);
+            }
+          }
+          if (kPacked && known < 3 && p.history[side]) {
+            const int sequence = __shfl_sync(~0u, at.sequence, i + n);
+            for (int token = known; token < 3; ++token) {  // of the history, at tap token - known
+              const float4 w = history_of<T>(p, side, subkey, sequence, token);
+#pragma unroll
+              for (int c = 0; c < 4; ++c) {
+                const float value = c == 0 ? w.x : c == 1 ? w.y : c == 2 ? w.z : w.w;
+                const int tap = token - known;
+                sum[c] += (tap == 0 ? taps[c][0] : tap == 1 ? taps[c][1] : taps[c][2]) * value;
+              }
             }
           }
           squares[n] = 0;

@@ -16,7 +16,7 @@ std::size_t aligned(std::size_t bytes) {
 }
 
 bool on_tensor_cores(const Problem& p) {
-  if (p.key_dim != kTensorDim || p.dtype == DType::kF32) return false;
+  if (p.pass == Pass::kStep || p.key_dim != kTensorDim || p.dtype == DType::kF32) return false;
   int device = 0, major = 0;
   check(cudaGetDevice(&device), "asking for the device");
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
@@ -27,6 +27,16 @@ bool on_tensor_cores(const Problem& p) {
 /// Whether the gradients' products have tiles for this size.
 bool has_product_tiles(const Problem& p) {
   return p.dtype != DType::kF32 && (p.key_dim == 64 || p.key_dim == 128 || p.key_dim == 256);
+}
+
+/// Whether a step has tensor cores' tiles for this size, and shared memory for them.
+bool steps_on_tensor_cores(const Problem& p) {
+  if (!has_product_tiles(p)) return false;
+  int device = 0, most = 0;
+  check(cudaGetDevice(&device), "asking for the device");
+  check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+        "asking for the shared memory of a block");
+  return step_tensor_bytes(static_cast<int>(p.key_dim)) <= most;
 }
 
 /// SiLU(x) is kept where a kernel on tensor cores reads it.
@@ -86,7 +96,46 @@ KernelLaunch activate_launch(const Problem& p) {
   return launch;
 }
 
+/// What every kernel of the way forward is told; x, and y for the way back, are added.
+ExpandParameters expand_parameters(const Arguments& a, const Scratch& s, bool norm) {
+  ExpandParameters x{};
+  x.x[0] = a.q, x.x[1] = a.k;
+  x.weight[0] = a.q_expand, x.weight[1] = a.k_expand;
+  x.taps[0] = a.q_conv, x.taps[1] = a.k_conv;
+  x.out[0] = a.scratch + s.expanded, x.out[1] = a.scratch + s.expanded + s.side;
+  x.history[0] = a.q_history, x.history[1] = a.k_history;
+  x.after[0] = a.q_history_after, x.after[1] = a.k_history_after;
+  x.cu_seqlens = a.cu_seqlens;
+  x.seq_len = a.seq_len;
+  x.qk_heads = a.qk_heads;
+  x.expansion = a.expansion;
+  x.key_dim = a.key_dim;
+  x.sequences = a.sequences;
+  x.dtype = a.dtype;
+  x.norm = norm;
+  return x;
+}
+
+KernelLaunch step_launch(const Problem& p) {
+  const auto dim = static_cast<int>(p.key_dim);
+  const bool tensor = steps_on_tensor_cores(p);
+  const int rows = tensor ? kStepTensorRows : kStepRows;
+  KernelLaunch launch;
+  launch.name = tensor ? "front_end.step_tensor" : "front_end.step";
+  launch.function = tensor ? step_tensor_kernel(p.dtype, dim) : step_kernel();
+  launch.grid = dim3(static_cast<unsigned>(p.qk_heads * p.expansion),
+                     static_cast<unsigned>((p.sequences + rows - 1) / rows), 2);
+  launch.block = static_cast<unsigned>(tensor ? step_tensor_threads(dim) : kExpandThreads);
+  launch.dynamic_shared_bytes = launch.predicted_shared_bytes =
+      static_cast<std::size_t>(tensor ? step_tensor_bytes(dim) : step_shared_bytes(dim));
+  bind_parameters(launch, [norm = p.rule == Rule::kGatedDelta, s = scratch_of(p)](const Arguments& a) {
+    return expand_parameters(a, s, norm);
+  });
+  return launch;
+}
+
 std::vector<KernelLaunch> expand_launches(const Problem& p) {
+  if (p.pass == Pass::kStep) return {step_launch(p)};
   const bool tensor = on_tensor_cores(p), norm = p.rule == Rule::kGatedDelta;
   const std::int64_t subkeys = p.qk_heads * p.expansion;
   const Ranges ranges = best_ranges(p.seq_len, p.batch, 2 * subkeys, tensor ? kTensorTokens : kExpandTokens,
@@ -103,22 +152,10 @@ std::vector<KernelLaunch> expand_launches(const Problem& p) {
       tensor ? kTensorSharedBytes : expand_shared_bytes(static_cast<int>(p.key_dim)));
   bind_parameters(launch, [tensor, ranges, norm, back = p.pass == Pass::kBackward,
                            s = scratch_of(p)](const Arguments& a) {
-    ExpandParameters x{};
-    x.x[0] = tensor ? static_cast<const void*>(a.scratch + s.activated) : a.q;
-    x.x[1] = tensor ? static_cast<const void*>(a.scratch + s.activated + s.activated_side) : a.k;
-    x.weight[0] = a.q_expand, x.weight[1] = a.k_expand;
-    x.taps[0] = a.q_conv, x.taps[1] = a.k_conv;
-    x.out[0] = a.scratch + s.expanded, x.out[1] = a.scratch + s.expanded + s.side;
+    ExpandParameters x = expand_parameters(a, s, norm);
+    if (tensor) x.x[0] = a.scratch + s.activated, x.x[1] = a.scratch + s.activated + s.activated_side;
     if (back) x.y[0] = a.scratch + s.y, x.y[1] = a.scratch + s.y + s.side;
-    x.cu_seqlens = a.cu_seqlens;
-    x.seq_len = a.seq_len;
-    x.qk_heads = a.qk_heads;
-    x.expansion = a.expansion;
-    x.key_dim = a.key_dim;
-    x.sequences = a.sequences;
     x.tokens_per_block = ranges.tokens;
-    x.dtype = a.dtype;
-    x.norm = norm;
     return x;
   });
   return launches;

@@ -185,6 +185,8 @@ std::string Case::name() const {
   if (p.initial_state) word("h0");
   if (p.packed) number("packed", p.sequences);
   if (p.final_state_gradient) word("dht");
+  if (p.front_end) word("front_end");
+  if (p.history) word("history");
   if (has_gate(p.rule)) word(kGateNames[static_cast<int>(gates)]);
   return text;
 }
@@ -230,6 +232,20 @@ std::vector<Case> cases(Rule rule, Pass pass, Form form, DType dtype, Series ser
   }
   add(lists, seed);
   if (full) add(longer(lists), seed + (1u << 24));
+  return result;
+}
+
+std::vector<Case> front_end_cases(Rule rule, Pass pass, DType dtype, bool full) {
+  std::vector<Case> result;
+  for (Case one :
+       cases(rule, pass, Form::kRecurrent, dtype, Series::kProduction, Division::kSubheads, full)) {
+    const bool many_products =
+        one.problem.seq_len >= 15 || (one.problem.initial_state && one.gates != Gates::kSpike);
+    if (dtype != DType::kF32 && !many_products) continue;
+    one.problem = with_front_end(one.problem);
+    if (pass == Pass::kForward) one.problem.history = result.size() % 2 == 1;
+    result.push_back(one);
+  }
   return result;
 }
 

@@ -33,4 +33,9 @@ inline constexpr std::int64_t kCaseWork = 1000 * 16 * 32 * 32;
 std::vector<Case> cases(Rule rule, Pass pass, Form form, DType dtype, Series series = Series::kProduction,
                         Division division = Division::kSubheads, bool full = false);
 
+/// The sizes of the recurrent form from unexpanded q and k, every other forward with a history. Left out are
+/// those that 16 bits cannot judge: where o of a few tokens may be one product q k, rounding q and k changes
+/// it by any factor as it nearly cancels.
+std::vector<Case> front_end_cases(Rule rule, Pass pass, DType dtype, bool full = false);
+
 }  // namespace statescope

@@ -15,8 +15,14 @@ bool is_weight(Slot slot) {
   return (slot >= Slot::kQExpand && slot <= Slot::kKConv) || slot >= Slot::kDqExpand;
 }
 
+bool is_history(Slot slot) {
+  return slot == Slot::kQHistory || slot == Slot::kKHistory || slot == Slot::kQHistoryAfter ||
+         slot == Slot::kKHistoryAfter;
+}
+
 bool has_qk_heads(Slot slot) {
-  return slot == Slot::kQ || slot == Slot::kK || slot == Slot::kDq || slot == Slot::kDk || is_weight(slot);
+  return slot == Slot::kQ || slot == Slot::kK || slot == Slot::kDq || slot == Slot::kDk || is_weight(slot) ||
+         is_history(slot);
 }
 
 void check_index(const char* what, std::int64_t found, std::int64_t count) {

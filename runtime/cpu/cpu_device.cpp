@@ -87,7 +87,10 @@ class CpuExecution : public Execution {
       if (is_input(slot) || !takes_part(problem, slot)) continue;
       outputs_[slot] = convert(results[slot].view(), dtype_of(problem, slot));
     }
-    if (problem.pass == Pass::kStep) inputs[Slot::kH0] = outputs_[Slot::kHt];
+    for (Slot slot : kSlots) {
+      if (!takes_part(problem, slot)) continue;
+      if (const auto input = in_place_of(problem, slot)) inputs[*input] = outputs_[slot];
+    }
   }
 
   Plan plan_;

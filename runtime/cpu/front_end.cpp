@@ -28,32 +28,34 @@ Matrix map(const Matrix& m, Function function) {
   return result;
 }
 
-/// The four tensors of q's side or of k's.
+/// The tensors of q's side or of k's.
 struct Side {
-  Slot x, weight, taps, dx, dweight, dtaps;
+  Slot x, weight, taps, history, after, dx, dweight, dtaps;
 };
 constexpr Side kSides[] = {
-    {Slot::kQ, Slot::kQExpand, Slot::kQConv, Slot::kDq, Slot::kDqExpand, Slot::kDqConv},
-    {Slot::kK, Slot::kKExpand, Slot::kKConv, Slot::kDk, Slot::kDkExpand, Slot::kDkConv},
+    {Slot::kQ, Slot::kQExpand, Slot::kQConv, Slot::kQHistory, Slot::kQHistoryAfter, Slot::kDq,
+     Slot::kDqExpand, Slot::kDqConv},
+    {Slot::kK, Slot::kKExpand, Slot::kKConv, Slot::kKHistory, Slot::kKHistoryAfter, Slot::kDk,
+     Slot::kDkExpand, Slot::kDkConv},
 };
 
 /// One subkey of one sequence on its way forward.
 struct Subkey {
   Matrix x;                            ///< [T, K]
-  Matrix y;                            ///< SiLU(x) W
+  Matrix y;                            ///< [3 + T, K]: the history or zeros, then SiLU(x) W
   Matrix sums;                         ///< y convolved
   Matrix out;                          ///< SiLU, and for gated_delta unit rows
   std::vector<double> inverse_length;  ///< of each row; empty without the norm
 };
 
-Subkey forward(const Problem& p, ConstView x, ConstView weight, ConstView taps) {
-  Subkey s{Matrix(x), Matrix(x.rows, p.key_dim), Matrix(x.rows, p.key_dim), {}, {}};
-  add_ab(1, map(s.x, silu), weight, s.y);
+/// `history` [3, K], or nothing.
+Subkey forward(const Problem& p, ConstView x, ConstView weight, ConstView taps, ConstView history) {
+  Subkey s{Matrix(x), Matrix(kHistoryTokens + x.rows, p.key_dim), Matrix(x.rows, p.key_dim), {}, {}};
+  if (p.history) add(1, history, rows_of(s.y, 0, kHistoryTokens));
+  add_ab(1, map(s.x, silu), weight, rows_of(s.y, kHistoryTokens, x.rows));
   for (std::int64_t t = 0; t < x.rows; ++t) {
     for (std::int64_t i = 0; i < kConvolutionWidth; ++i) {
-      const std::int64_t from = t - (kConvolutionWidth - 1) + i;
-      if (from < 0) continue;
-      for (std::int64_t c = 0; c < p.key_dim; ++c) s.sums(t, c) += taps(c, i) * s.y(from, c);
+      for (std::int64_t c = 0; c < p.key_dim; ++c) s.sums(t, c) += taps(c, i) * s.y(t + i, c);
     }
   }
   s.out = map(s.sums, silu);
@@ -86,11 +88,11 @@ SubkeyGradients backward(const Problem& p, const Subkey& s, ConstView weight, Co
   Matrix dy(dsums.rows, p.key_dim);
   for (std::int64_t t = 0; t < dsums.rows; ++t) {
     for (std::int64_t i = 0; i < kConvolutionWidth; ++i) {
-      const std::int64_t from = t - (kConvolutionWidth - 1) + i;
+      const std::int64_t from = t - kHistoryTokens + i;
       if (from < 0) continue;
       for (std::int64_t c = 0; c < p.key_dim; ++c) {
         dy(from, c) += taps(c, i) * dsums(t, c);
-        g.dtaps(c, i) += s.y(from, c) * dsums(t, c);
+        g.dtaps(c, i) += s.y(t + i, c) * dsums(t, c);
       }
     }
   }
@@ -111,7 +113,8 @@ class Layout {
   Layout(const Problem& problem, const TensorSet& inputs)
       : p_(problem), sequences_(sequences_of(problem, inputs[Slot::kCuSeqlens])) {
     for (const Side& side : kSides) {
-      for (Slot slot : {side.x, side.weight, side.taps}) {
+      for (Slot slot : {side.x, side.weight, side.taps, side.history}) {
+        if (!takes_part(problem, slot)) continue;
         if (inputs[slot].shape != shape_of(problem, slot)) {
           throw Error(ErrorKind::kUsage, "tensor '" + std::string(name(slot)) + "' has shape " +
                                              to_string(inputs[slot].shape) + ", wanted " +
@@ -145,10 +148,19 @@ class Layout {
             kConvolutionWidth};
   }
 
+  /// The subkey's part of a history; nothing without one.
+  View history(Tensor& t, const Place& at) const {
+    if (!t.present()) return {};
+    const std::int64_t stride = p_.qk_heads * p_.expansion * p_.key_dim;
+    return {t.as<double>().data() + at.sequence * kHistoryTokens * stride +
+                (at.head * p_.expansion + at.subkey) * p_.key_dim,
+            kHistoryTokens, p_.key_dim, stride};
+  }
+
   Subkey run(const Place& at) {
     const Side& side = kSides[at.side];
     return forward(p_, unexpanded(wide_[side.x], at), weight(wide_[side.weight], at),
-                   taps(wide_[side.taps], at));
+                   taps(wide_[side.taps], at), history(wide_[side.history], at));
   }
   SubkeyGradients run_back(const Place& at, ConstView dout) {
     const Side& side = kSides[at.side];
@@ -170,26 +182,40 @@ class Layout {
 
 }  // namespace
 
-TensorSet expand_front_end(const Problem& problem, const TensorSet& inputs) {
+Expanded expand_front_end(const Problem& problem, const TensorSet& inputs) {
   const Problem inner = without_front_end(problem);
   Layout layout(problem, inputs);
-  TensorSet expanded;
+  Expanded result;
   for (Slot slot : kSlots) {
-    if (is_input(slot) && takes_part(inner, slot)) expanded[slot] = inputs[slot];
+    if (is_input(slot) && takes_part(inner, slot)) result.inputs[slot] = inputs[slot];
   }
-  for (const Side& side : kSides) expanded[side.x] = Tensor(DType::kF64, shape_of(inner, side.x));
+  for (const Side& side : kSides) {
+    result.inputs[side.x] = Tensor(DType::kF64, shape_of(inner, side.x));
+    if (problem.history) result.histories[side.after] = Tensor(DType::kF64, shape_of(problem, side.after));
+  }
+  struct Part {
+    Matrix out, history;
+  };
   work_in_parallel_add_in_order(
-      layout.count(), [&](std::int64_t i) { return layout.run(layout.place(i)).out; },
-      [&](std::int64_t i, const Matrix& out) {
+      layout.count(),
+      [&](std::int64_t i) {
+        const Subkey s = layout.run(layout.place(i));
+        return Part{s.out, Matrix(rows_of(s.y, s.x.rows, kHistoryTokens))};
+      },
+      [&](std::int64_t i, const Part& part) {
         const Place at = layout.place(i);
-        add(1, out, layout.expanded(expanded[kSides[at.side].x], at));
+        const Side& side = kSides[at.side];
+        add(1, part.out, layout.expanded(result.inputs[side.x], at));
+        if (problem.history) add(1, part.history, layout.history(result.histories[side.after], at));
       });
-  return expanded;
+  return result;
 }
 
 TensorSet run_behind_front_end(const Problem& problem, const TensorSet& inputs,
                                const std::function<TensorSet(const Problem&, const TensorSet&)>& recurrence) {
-  TensorSet outputs = recurrence(without_front_end(problem), expand_front_end(problem, inputs));
+  Expanded expanded = expand_front_end(problem, inputs);
+  TensorSet outputs = recurrence(without_front_end(problem), expanded.inputs);
+  for (const Side& side : kSides) outputs[side.after] = std::move(expanded.histories[side.after]);
   if (problem.pass != Pass::kBackward) return outputs;
   Layout layout(problem, inputs);
   std::array<Tensor, 2> of_subkeys;

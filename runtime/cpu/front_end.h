@@ -8,8 +8,11 @@
 
 namespace statescope::cpu {
 
-/// q and k expanded, [B, T, Hq, E, K] in f64; the other inputs as they are.
-TensorSet expand_front_end(const Problem& problem, const TensorSet& inputs);
+struct Expanded {
+  TensorSet inputs;  ///< of the recurrence: q and k expanded, [B, T, Hq, E, K] in f64; the others as they are
+  TensorSet histories;  ///< after the pass, where there are any
+};
+Expanded expand_front_end(const Problem& problem, const TensorSet& inputs);
 
 /// Runs `recurrence` on the expanded problem; backward adds the gradients of the front end's own tensors.
 TensorSet run_behind_front_end(const Problem& problem, const TensorSet& inputs,

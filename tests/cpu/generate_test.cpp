@@ -75,6 +75,13 @@ TEST(Generate, EveryCaseIsAValidProblem) {
         found.form = c.problem.form;
         EXPECT_EQ(found, c.problem);
       }
+      for (const Case& c : front_end_cases(rule, pass, DType::kF32)) {
+        SCOPED_TRACE(c.name());
+        const TensorSet inputs = generate_inputs(c.problem, c.seed, c.gates);
+        Problem found = problem_of(inputs, rule, pass, c.problem.scale, DType::kF32);
+        found.form = c.problem.form;
+        EXPECT_EQ(found, c.problem);
+      }
     }
   }
 }

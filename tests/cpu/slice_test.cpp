@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include <statescope/error.h>
 
 #include "runtime/check/generate.h"
@@ -32,12 +34,14 @@ TEST(Slice, RunsAsThePartOfTheWhole) {
   for (Rule rule : kRules) {
     for (bool packed : {false, true}) {
       for (std::int64_t qk_heads : {2, 4}) {
-        for (const auto& [pass, front_end] :
-             {std::pair(Pass::kForward, false), std::pair(Pass::kBackward, false),
-              std::pair(Pass::kForward, true), std::pair(Pass::kBackward, true)}) {
+        for (const auto& [pass, front_end, history] :
+             {std::tuple(Pass::kForward, false, false), std::tuple(Pass::kBackward, false, false),
+              std::tuple(Pass::kForward, true, false), std::tuple(Pass::kForward, true, true),
+              std::tuple(Pass::kBackward, true, false)}) {
           Problem whole = example(rule, packed, qk_heads);
           whole.pass = pass;
           whole.front_end = front_end;
+          whole.history = history;
           whole.final_state_gradient = pass == Pass::kBackward;
           const TensorSet inputs = generate_inputs(whole, 1);
           const TensorSet outputs = cpu::run_recurrent(whole, inputs);

@@ -79,6 +79,36 @@ TEST(Problem, WithAFrontEndIsDerivedFromItsWeights) {
   }
 }
 
+TEST(Problem, AHistoryGoesOnWithAFrontEnd) {
+  Problem wanted = small(Rule::kSsd);
+  wanted.front_end = wanted.history = true;
+  const TensorSet good = generate_inputs(wanted, 1);
+  EXPECT_EQ(good[Slot::kQHistory].shape, (Shape{2, 3, 2, 3, 32}));
+  EXPECT_EQ(problem_of(good, wanted.rule, wanted.pass, std::nullopt, DType::kF32), wanted);
+  EXPECT_EQ(derive(good, wanted.rule, Pass::kBackward),
+            "tensor 'do' is missing: backward starts from the gradient of o");
+  TensorSet bad = good;
+  bad[Slot::kKHistory] = Tensor();
+  EXPECT_EQ(derive(bad, wanted.rule), "tensor 'k_history' is missing: q_history is there");
+  bad[Slot::kKHistory] = Tensor(DType::kF32, {2, 4, 2, 3, 32});
+  EXPECT_EQ(derive(bad, wanted.rule),
+            "tensor 'k_history' has shape [2, 4, 2, 3, 32], wanted [2, 3, 2, 3, 32]");
+
+  wanted.pass = Pass::kStep;
+  wanted.seq_len = 1;
+  const TensorSet step = generate_inputs(wanted, 1);
+  EXPECT_EQ(problem_of(step, wanted.rule, wanted.pass, std::nullopt, DType::kF32), wanted);
+  bad = step;
+  bad[Slot::kQHistory] = Tensor();
+  EXPECT_EQ(derive(bad, wanted.rule, Pass::kStep),
+            "tensor 'q_history' is missing: step goes on with the convolution");
+  EXPECT_EQ(in_place_of(wanted, Slot::kQHistoryAfter), Slot::kQHistory);
+  EXPECT_EQ(in_place_of(wanted, Slot::kHt), Slot::kH0);
+  EXPECT_EQ(in_place_of(wanted, Slot::kO), std::nullopt);
+  wanted.pass = Pass::kForward;
+  EXPECT_EQ(in_place_of(wanted, Slot::kHt), std::nullopt);
+}
+
 TEST(Problem, NamesWrongShapes) {
   const TensorSet good = generate_inputs(small(Rule::kGatedDelta), 1);
   TensorSet bad = good;
@@ -147,7 +177,15 @@ TEST(Problem, RefusesSizesThatMakeNoSense) {
               p.pass = Pass::kStep;
               p.seq_len = 1;
             }),
-            "a front end takes forward and backward of subheads, found step of subheads");
+            "step behind a front end needs its history: q_history and k_history");
+  EXPECT_EQ(why([](Problem& p) { p = with_front_end(as_naive(p)); }),
+            "a front end makes subheads, found division naive");
+  EXPECT_EQ(why([](Problem& p) { p.history = true; }), "a history is of a front end, found none");
+  EXPECT_EQ(why([](Problem& p) {
+              p.front_end = p.history = true;
+              p.pass = Pass::kBackward;
+            }),
+            "backward takes no history: its sequences begin with their first token");
   EXPECT_NE(why([](Problem& p) { p.seq_len = 1ll << 40; }).find("over 2^40 bytes"), std::string::npos);
   EXPECT_NE(why([](Problem& p) { p.heads = p.qk_heads = 1ll << 60; }).find("63 bits"), std::string::npos);
 }

@@ -132,7 +132,7 @@ class Compute {
   virtual void softmax(const Softmax& s, const Array& scores, const Array& y) = 0;
   /// y [ids, width] = rows of table [any, width]; ids i32, within the table.
   virtual void gather(const Array& table, std::int64_t width, const Array& ids, const Array& y) = 0;
-  /// The recurrence of a plan of this device. For Pass::kStep ht is the array of h0.
+  /// The recurrence of a plan of this device. Where in_place_of() says so, input and output are one array.
   virtual void recur(const Plan& plan, const SlotArrays& arrays) = 0;
 
   /// y f32 [rows, kRowStatistics] of x f32 [rows, width].

@@ -38,7 +38,8 @@ struct Problem {
   bool initial_state = false;         ///< h0 takes part (always for kStep)
   bool final_state_gradient = false;  ///< dht takes part (kBackward only)
   bool front_end = false;             ///< q and k come unexpanded: see below
-  float scale = 1.0f;                 ///< K^-1/2 unless said
+  bool history = false;  ///< of a front end: q_history and k_history take part (always for kStep)
+  float scale = 1.0f;    ///< K^-1/2 unless said
 
   bool operator==(const Problem&) const = default;
 };
@@ -46,6 +47,8 @@ struct Problem {
 /// The naive division of the same head: E = 1, K = E K (paper, section 4.2). The scale is kept.
 Problem as_naive(const Problem& problem);
 
+/// The same problem from unexpanded q and k: a front end, with its history for kStep.
+Problem with_front_end(const Problem& problem);
 /// The recurrence behind a front end: the same problem with q and k expanded.
 Problem without_front_end(const Problem& problem);
 
@@ -58,10 +61,13 @@ float default_scale(std::int64_t key_dim);
 //   y_t = SiLU(x_t) W          W [Hq, K, E K], one for q and one for k
 //   z_t = SiLU(sum_i c_i y_{t - 3 + i}), i = 0 .. 3, a causal convolution of each of the E K channels by its
 //   own
-//                              c [Hq, E, K, 4]; nothing precedes a sequence
+//                              c [Hq, E, K, 4]; nothing precedes a sequence unless there is a history
 //   z_t / sqrt(|z_t|^2 + kNormEpsilon) over the K channels of a subkey, for gated_delta alone
-// Backward then gives the gradients of x, W and c.
+// Backward then gives the gradients of x, W and c. A history is y of the three tokens before each sequence,
+// [N, 3, Hq, E, K], oldest first and zero where there were none; forward and step write it anew, so that a
+// prefill followed by steps is the whole sequence. Backward has none.
 inline constexpr std::int64_t kConvolutionWidth = 4;
+inline constexpr std::int64_t kHistoryTokens = kConvolutionWidth - 1;
 inline constexpr float kNormEpsilon = 1e-6f;
 
 /// Every tensor of any pass.
@@ -79,8 +85,12 @@ enum class Slot {
   kKExpand,
   kQConv,
   kKConv,
+  kQHistory,
+  kKHistory,
   kO,
   kHt,
+  kQHistoryAfter,
+  kKHistoryAfter,
   kDq,
   kDk,
   kDv,
@@ -92,7 +102,7 @@ enum class Slot {
   kDqConv,
   kDkConv
 };
-inline constexpr std::size_t kSlotCount = 25;
+inline constexpr std::size_t kSlotCount = 29;
 inline constexpr std::array<Slot, kSlotCount> kSlots = [] {
   std::array<Slot, kSlotCount> all{};
   for (std::size_t i = 0; i < kSlotCount; ++i) all[i] = static_cast<Slot>(i);
@@ -102,16 +112,19 @@ inline constexpr std::array<Slot, kSlotCount> kSlots = [] {
 /// Name in files: "q", "cu_seqlens", "do", "dbeta", "q_expand" ...
 std::string_view name(Slot slot);
 constexpr bool is_input(Slot slot) {
-  return slot <= Slot::kKConv;
+  return slot <= Slot::kKHistory;
 }
 
-/// Whether the tensor takes part. Forward and step write o and ht; backward writes dq dk dv [dg] [dbeta]
-/// [dh0] (dh0 only when h0 takes part), with a front end the gradients of its weights, and nothing else.
+/// Whether the tensor takes part. Forward and step write o and ht, and the history after them where there is
+/// one; backward writes dq dk dv [dg] [dbeta] [dh0] (dh0 only when h0 takes part), with a front end the
+/// gradients of its weights, and nothing else.
 bool takes_part(const Problem& problem, Slot slot);
+/// The input whose memory an output takes over: a step has its state and histories in place. None otherwise.
+std::optional<Slot> in_place_of(const Problem& problem, Slot output);
 /// Its shape (DESIGN section 1), whether or not it takes part.
 Shape shape_of(const Problem& problem, Slot slot);
-/// Its element type on a device: problem.dtype for q k v do o dq dk dv and the front end's weights; i32 for
-/// cu_seqlens; f32 otherwise.
+/// Its element type on a device: problem.dtype for q k v do o dq dk dv, the front end's weights and
+/// histories; i32 for cu_seqlens; f32 otherwise.
 DType dtype_of(const Problem& problem, Slot slot);
 
 /// One host tensor a slot; absent ones are empty.
@@ -123,7 +136,8 @@ struct TensorSet {
 
 /// Throws Error(kUsage) unless the sizes make sense together: positive, Hq divides H, K and V multiples of 16
 /// from 16 to 256 (naive: K to 4096), T = 1 and h0 for step, no packing for step, a front end only for
-/// forward and backward of subheads, products within 63 bits, scale finite.
+/// subheads, a history only with one (for step always, for backward never), products within 63 bits, scale
+/// finite.
 void check(const Problem& problem);
 
 /// Derives the problem from input tensors of any floating-point type and checks them: every shape against
