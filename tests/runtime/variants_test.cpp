@@ -108,7 +108,9 @@ TEST(Variants, WarpgroupPassesRunWhereTheyExist) {
     Problem p = sized(Rule::kGatedDelta, Pass::kBackward, 8, dim);
     p.form = Form::kChunked, p.dtype = DType::kBf16, p.seq_len = 1000;
     EXPECT_EQ(choose_variant(p, large_cuda(), "large").variant->name, "cuda.multipass.hopper_backward");
-    if (dim < 256) EXPECT_EQ(choose_variant(p, older, "older").variant->name, "cuda.multipass.backward");
+    if (dim < 256) {
+      EXPECT_EQ(choose_variant(p, older, "older").variant->name, "cuda.multipass.backward");
+    }
     EXPECT_EQ(cuda_multipass::has_hopper_gradients(dim, dim), dim < 256);
   }
   // Scores are made late once every multiprocessor has a chain, and only for gradients that need none.
