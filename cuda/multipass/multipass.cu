@@ -59,7 +59,7 @@ std::size_t scratch_bytes(const Problem& p, const Geometry&) {
 std::size_t hopper_scratch_bytes(const Problem& p, const Geometry&) {
   Scratch s;
   const std::size_t all = carve(p, nullptr, s);
-  return s.gram && has_hopper_gradients(p.key_dim, p.value_dim) ? reinterpret_cast<std::size_t>(s.gram) : all;
+  return s.gram && takes_hopper_gradients(p) ? reinterpret_cast<std::size_t>(s.gram) : all;
 }
 
 Kernels kernels_of(const Problem& p) {
@@ -226,10 +226,9 @@ std::vector<KernelLaunch> passes(const Problem& p, const Geometry& g, bool hoppe
   const bool delta = p.rule == Rule::kGatedDelta, backward = p.pass == Pass::kBackward;
   const int v = static_cast<int>(p.value_dim);
   const std::string name = backward ? "multipass.backward" : "multipass.forward";
-  const bool hopper_gradients = hopper && backward && has_hopper_gradients(p.key_dim, p.value_dim),
-             late_scores = hopper && backward &&
-                           scores_made_late(p.sequences * p.heads * p.expansion, p.key_dim, p.value_dim,
-                                            multiprocessors());
+  const bool hopper_gradients = hopper && backward && takes_hopper_gradients(p),
+             late_scores = hopper_gradients && scores_made_late(p.sequences * p.heads * p.expansion,
+                                                                p.key_dim, p.value_dim, multiprocessors());
   const auto serial = [&](bool gradients) {
     return hopper ? hopper_serial_pass(p, static_cast<int>(g.value_tile), name,
                                        late_scores && gradients ? Serial::kGradientsAndScores
