@@ -1,5 +1,5 @@
 // Whole layers on a CUDA device: kernels of compute_kernels.cu, products by cuBLASLt, recurrences as
-// execution.cpp launches them.
+// launches.cpp launches them.
 #pragma once
 
 #include <statescope/compute.h>

@@ -1,5 +1,5 @@
 // In place of the kernels that STATESCOPE_CUDA_KERNELS=few leaves out: none. Who asks for one is told
-// (execution.cpp).
+// (launches.cpp).
 #include "cuda/chunked/parameters.h"
 #include "cuda/multipass/gla_kernels.h"
 #include "cuda/multipass/gradients_hopper.h"
