@@ -95,5 +95,31 @@ TEST(KeyDilution, AgreesWithTheDrawnKeys) {
   }
 }
 
+// A layer's heads are measured together, each as if it were alone.
+TEST(KeyDilution, HeadsDoNotMix) {
+  constexpr std::int64_t kPairs = 40, kExpansion = 2, kDim = 16, kWidth = kExpansion * kDim;
+  const Keys sides[] = {make_keys(KeySource::kIndependent, kPairs, kExpansion, kDim, 7),
+                        make_keys(KeySource::kSiluExpansion, kPairs, kExpansion, kDim, 8)};
+  std::vector<float> both;
+  for (std::int64_t token = 0; token < kPairs; ++token) {
+    for (const Keys& keys : sides)
+      both.insert(both.end(), &keys.values[token * kWidth], &keys.values[token * kWidth] + kWidth);
+  }
+  const std::shared_ptr<Device> device = cpu_device();
+  Recurrence recurrence(device, device->compute(), Form::kAuto);
+  const LayerKeys keys{uploaded(recurrence.compute(), both, DType::kF32), {1, kPairs, 2, kExpansion, kDim}};
+  for (Rule rule : kRules) {
+    const auto heads = measure_keys(recurrence, 3, keys, rule, kPairs, 32, 1);
+    ASSERT_EQ(heads.size(), 2u);
+    for (int head = 0; head < 2; ++head) {
+      const HeadDilution alone = measured(sides[head], 3, rule, 32);
+      EXPECT_EQ(heads[head].head, head);
+      EXPECT_EQ(heads[head].interference, alone.interference);
+      EXPECT_EQ(heads[head].cosines, alone.cosines);
+      EXPECT_EQ(heads[head].recall, alone.recall) << name(rule);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace statescope
