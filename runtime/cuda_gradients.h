@@ -24,8 +24,9 @@ constexpr bool scores_made_late(std::int64_t chains, std::int64_t key_dim, std::
 /// The gradient pass on compute capability 9.0 (multipass/gradients_hopper.cuh): two warpgroups for the
 /// gradients, half of the channels each, one for the squares, one of single warps.
 inline constexpr int kHopperThreads = 512;
-inline constexpr int kTaskStages = 4;  ///< gates: of more chunks than the tiles on their way are part of
-inline constexpr int kTermStages = 2;  ///< terms of dg and dbeta: being added, and being made
+inline constexpr int kTaskStages = 4;    ///< gates: of more chunks than the tiles on their way are part of
+inline constexpr int kTermStages = 2;    ///< terms of dg and dbeta: being added, and being made
+inline constexpr int kResultStages = 2;  ///< barriers of dq and dk, for either warpgroup
 /// Places in shared memory. Tiles of a chunk pass through a ring of slots in the order do, S, D (a slot for
 /// every 64 channels), r, dr, K, Q, which is about the order in which they are done with.
 struct HopperGradientMap {
@@ -57,7 +58,7 @@ constexpr HopperGradientMap hopper_gradient_map(int key_dim, int value_dim, bool
   x.terms_empty = x.terms_full + 8 * kTermStages;
   x.squares_full = x.terms_empty + 8 * kTermStages, x.squares_empty = x.squares_full + 8;
   x.tiles_read = x.squares_empty + 8, x.results_full = x.tiles_read + 8;
-  x.bytes = x.results_full + 8;
+  x.bytes = x.results_full + 2 * 8 * kResultStages;
   return x;
 }
 

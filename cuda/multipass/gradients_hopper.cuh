@@ -119,10 +119,12 @@ __device__ __forceinline__ void send(const GradientParameters& x, uint8_t* share
   const Arguments& a = x.p.a;
   const int lane = threadIdx.x % 32;
   Tiles ring{shared, base};
-  // A slot is filled again before the slabs finish the chunk after the next: they are never two phases ahead.
+  // The slots of a chunk's results are wanted by the chunk after the next: until this warp has given them
+  // back, its barriers stay as they are.
   static_assert(Tiles::kMap.slots <= 2 * Tiles::kMap.tiles);
   for (; ring.next(); ring.advance()) {
-    ptx::barrier_wait(base + Tiles::kMap.results_full, ring.it & 1);
+    for (int group = 0; group < 2; ++group)
+      ptx::barrier_wait(ring.results_full(group), ring.results_parity());
     const Task task = ring.task();
     const uint32_t keys = ring.address(Tiles::kKeys), queries = ring.address(Tiles::kQueries);
     const int head = task.qk_head * a.expansion + task.subhead;
@@ -174,7 +176,8 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
     ptx::barrier_init(base + kMap.squares_full, kScoreWarps * ptx::kWarpArrivals);
     ptx::barrier_init(base + kMap.squares_empty, kSlabWarps * ptx::kWarpArrivals);
     ptx::barrier_init(base + kMap.tiles_read, kScoreWarps * ptx::kWarpArrivals);
-    ptx::barrier_init(base + kMap.results_full, kSlabWarps * ptx::kWarpArrivals);
+    for (int i = 0; i < 2 * kResultStages; ++i)
+      ptx::barrier_init(base + kMap.results_full + 8 * i, kSlabWarps / 2 * ptx::kWarpArrivals);
     ptx::barrier_init_fence();
   }
   __syncthreads();

@@ -50,9 +50,10 @@ struct Ring {
   __device__ __forceinline__ uint32_t address(int tile) const { return base + slot(tile) * kMap.slot; }
   __device__ __forceinline__ uint32_t full(int tile) const { return base + kMap.full + 8 * slot(tile); }
   __device__ __forceinline__ uint32_t empty(int tile) const { return base + kMap.empty + 8 * slot(tile); }
+  /// A barrier tells a phase from the next one alone: a warp that skips a tile's phase would find the slot's
+  /// next tile there before it is. So all warps wait for all tiles, those that they do not read too.
   __device__ __forceinline__ void wait(int tile) const { ptx::barrier_wait(full(tile), parity(tile)); }
-  /// This warp is done with tiles from `begin` up to `end`. It must have waited for the last of them, or one
-  /// after: then the slots' barriers are no longer counting for the tiles before.
+  /// This warp is done with tiles from `begin` up to `end`, and has waited for each of them.
   __device__ __forceinline__ void release(int begin, int end) const {
     __syncwarp();
     if (ptx::kWarpArrivals == 32 || threadIdx.x % 32 == 0)
@@ -80,6 +81,13 @@ struct Ring {
   __device__ __forceinline__ void release_task() const {
     ptx::warp_arrive(base + kMap.task_empty + 8 * task_stage());
   }
+
+  /// Half of dq and dk lies in the slots of Q and K. A barrier for each warpgroup, since one may be a chunk
+  /// ahead of the other; in turn, since they may be two ahead of the warp that sends.
+  __device__ __forceinline__ uint32_t results_full(int group) const {
+    return base + kMap.results_full + 16 * (it % kResultStages) + 8 * group;
+  }
+  __device__ __forceinline__ uint32_t results_parity() const { return it / kResultStages & 1; }
 
   __device__ __forceinline__ int term_stage() const { return it % kTermStages; }
   __device__ __forceinline__ uint32_t term_parity() const { return it / kTermStages & 1; }

@@ -124,6 +124,7 @@ __device__ __forceinline__ void make_slabs(const Parameters& p, uint8_t* shared,
     ptx::wgmma_wait<0>();
     ptx::pin(q), ptx::pin(k);
     if constexpr (kDelta) ptx::pin(c);
+    if constexpr (kKey > 64) ring.wait(Tiles::kState + 1 - panel), ring.wait(Tiles::kGradient + 1 - panel);
     ring.release(0, Tiles::kKeys);
 
     const uint32_t keys = ring.address(Tiles::kKeys) + panel * (kChunk * 128),
@@ -191,7 +192,7 @@ __device__ __forceinline__ void make_slabs(const Parameters& p, uint8_t* shared,
     leave_rows<T, kColumns>(q, queries, 16 * warp, column, at);
     leave_rows<T, kColumns>(k, keys, 16 * warp, column, at);
     ptx::fence_async_proxy();
-    ptx::warp_arrive(base + kMap.results_full);
+    ptx::warp_arrive(ring.results_full(group));
     ring.release_task();
   }
 }

@@ -86,6 +86,8 @@ __device__ __forceinline__ void make_squares(const Parameters& p, uint8_t* share
     ptx::wgmma_wait<0>();
     ptx::pin(x);
     if constexpr (kDelta) ptx::pin(y);
+#pragma unroll
+    for (int tile = Tiles::kState; tile < Tiles::kError; ++tile) ring.wait(tile);
     ring.release(0, Tiles::kKeys);
 #pragma unroll
     for (int n = 0; n < 8; ++n) {
