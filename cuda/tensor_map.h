@@ -21,4 +21,11 @@ struct CopyBox {
 CUtensorMap tensor_map(const void* data, DType dtype, std::int64_t rows, std::int64_t tokens,
                        std::int64_t heads, std::int64_t dim, CopyBox box);
 
+/// SiLU(x) and the like, 16-bit [rows, tokens, heads, dim], in tiles of four runs of `run` tokens (even) and
+/// 64 columns, coordinates (0, 0, 0, 0, index of the first 64 columns among all). Row 8 j + 2 i + b of a tile
+/// in shared memory, 128 bytes permuted as above, is token run i + 2 j + b. Nothing marks the end of a row:
+/// what lies behind it, four runs at most, is read and must be there.
+CUtensorMap tensor_map_of_runs(const void* data, DType dtype, std::int64_t rows, std::int64_t tokens,
+                               std::int64_t heads, std::int64_t dim, int run);
+
 }  // namespace statescope::cuda

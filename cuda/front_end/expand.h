@@ -9,7 +9,7 @@ namespace statescope::cuda::front_end {
 
 /// q's side is index 0, k's index 1.
 struct ExpandParameters {
-  const void* x[2];        ///< [rows, T, Hq, K]; of the tensor kernel SiLU(x)
+  const void* x[2];        ///< [rows, T, Hq, K]
   const void* weight[2];   ///< [Hq, K, E, K]
   const void* taps[2];     ///< [Hq, E, K, 4]
   void* out[2];            ///< [rows, T, Hq, E, K]
@@ -45,15 +45,14 @@ constexpr Ranges best_ranges(std::int64_t seq_len, std::int64_t rows, std::int64
   return best;
 }
 
-/// Blocks of either kernel: (subkeys, token ranges of all rows, sides).
-const void* expand_kernel();                                           ///< any K, any type
-const void* expand_tensor_kernel(DType type, bool norm, bool packed);  ///< K = 128, 16-bit, capability 9.0
+/// Blocks: (subkeys, token ranges of all rows, sides).
+const void* expand_kernel();  ///< any K, any type; expand_tensor.h has the one on tensor cores
 
 /// One token of each of N rows. Blocks: (subkeys, tiles of rows, sides).
 const void* step_kernel();                                ///< any K, any type
 const void* step_tensor_kernel(DType type, int key_dim);  ///< K of 64, 128 or 256, 16-bit
 
-/// SiLU of 16-bit values, eight a thread. Blocks: (elements / 8 / kActivateThreads, 1, sides).
+/// SiLU of 16-bit values, a multiple of eight. Blocks: (elements / kActivateElements, 1, sides).
 struct ActivateParameters {
   const void* x[2];
   void* out[2];
@@ -61,16 +60,15 @@ struct ActivateParameters {
   DType dtype;
 };
 const void* activate_kernel();
-inline constexpr int kActivateThreads = 256;
+inline constexpr int kActivateThreads = 256, kActivatePieces = 4;
+inline constexpr int kActivateElements = 8 * kActivatePieces * kActivateThreads;  ///< of a block
 
 inline constexpr int kExpandThreads = 256, kExpandTokens = 32;
-inline constexpr int kTensorThreads = 128, kTensorTokens = 64;
 
 /// Shared memory, bytes: SiLU(x) and y of a tile and of the three tokens before it, float32.
 constexpr int expand_shared_bytes(int key_dim) {
   return 2 * (kExpandTokens + 3) * key_dim * 4;
 }
-inline constexpr int kTensorBlocks = 3;  ///< that share a multiprocessor
 /// Rows of a step's tile, and shared memory: SiLU(x) and y, float32.
 inline constexpr int kStepRows = 16;
 constexpr int step_shared_bytes(int key_dim) {
@@ -85,12 +83,5 @@ constexpr int step_tensor_threads(int key_dim) {
 constexpr int step_tensor_bytes(int key_dim) {
   return (key_dim + kStepTensorRows) * key_dim * 2;
 }
-
-/// W in 16 bits; y of a tile and of the three tokens before it, float32 rows of 128 + 8 (two rows of a warp's
-/// store then start 8 banks apart).
-inline constexpr int kTensorDim = 128;
-inline constexpr int kTensorPitch = kTensorDim + 8;
-inline constexpr int kTensorWeightBytes = kTensorDim * kTensorDim * 2;
-inline constexpr int kTensorSharedBytes = kTensorWeightBytes + (kTensorTokens + 3) * kTensorPitch * 4;
 
 }  // namespace statescope::cuda::front_end

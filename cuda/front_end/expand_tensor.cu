@@ -2,219 +2,340 @@
 // width 4, SiLU, and unit rows for gated_delta. SiLU(x) is a kernel of its own: every subkey of a head needs
 // it.
 //
-// A block is one warpgroup and owns a range of tokens of one subkey. W stays in shared memory (32 KiB). A
-// tile is 64 tokens, the rows of a warpgroup product: x goes from global memory straight into the product's
-// registers (a thread's 16 bytes are 8 columns, so the rows of W are stored in the order in which the product
-// then meets them), y through shared memory (float32, 36 KiB) to a layout in which a warp owns 16 tokens and
-// a lane four channels. Blocks take 68 KiB, so three share a multiprocessor: one multiplies while the others
-// convolve. What bounds it is issue slots, about 50 a token and warp; hence tanh in place of e^x and a
-// division.
+// A block is two warpgroups that share W of one subkey, each with a range of tokens. A tile is 72 tokens. The
+// product is transposed, Y^T = W^T SiLU(X)^T: its rows are channels, its columns tokens in such an order that
+// a thread holds 18 tokens side by side of each of four channels:
+//   column 8 j + 2 i + b of the product, in lanes 4 g + i, is token 18 i + 2 j + b of the tile
+//   row g (+ 8) of warp w in half m of the channels is channel 64 m + 16 w + g (+ 8)
+// So the convolution takes three tokens a channel from the lane before and all else from its own registers,
+// in place. Squares are summed over a thread's channels, rounded to bf16 (32 of them make a length, so that
+// one's rounding does not matter) and added up by a product with ones. What bounds the kernel is about ten
+// issue slots a value, so four warpgroups share a multiprocessor: one multiplies while others convolve.
 #include <statescope/problem.h>
 
-#include "cuda/chunked/ptx.cuh"
-#include "cuda/front_end/expand.h"
+#include "cuda/front_end/expand_tensor.h"
 #include "cuda/front_end/history.cuh"
+#include "cuda/front_end/product.cuh"
 #include "cuda/front_end/rows.cuh"
 #include "cuda/front_end/sequence.cuh"
 
 namespace statescope::cuda::front_end {
 namespace {
 
-constexpr int kDim = kTensorDim, kTile = kTensorTokens, kPitch = kTensorPitch;
+constexpr int kDim = kTensorDim, kTile = kTensorTokens, kRun = kTensorRun, kPairs = kTile / 8;
+constexpr uint32_t kPanel = TensorShared::kTile / 2;  // bytes of 64 columns
+constexpr uint32_t kOnes = 0x3f803f80;                // two of bf16
 
-/// The row of the stored W that row k of W is: step s of the product reads rows 16 s .. 16 s + 15, where the
-/// thread that holds columns 8 j .. 8 j + 7 of x expects its own in slots 2 j, 2 j + 1, 2 j + 8, 2 j + 9.
-__device__ int stored_row(int k) {
-  const int j = k % 32 / 8, m = k % 8;
-  return 16 * (2 * (k / 32) + m / 4) + 2 * j + m % 4 / 2 * 8 + m % 2;
+/// Y of a tile, this thread's share: [half of the channels][4 j + 2 h + b], h: the channel 8 further.
+using Tile = float[2][kTile / 2];
+
+/// Token kRun - 3 + i of this lane's run, channel r of its four (r = 2 half + h).
+__device__ __forceinline__ float last_of(const Tile& y, int r, int i) {
+  return y[r / 2][4 * ((kRun - 3 + i) / 2) + r % 2 * 2 + (kRun - 3 + i) % 2];
 }
 
-template <class T>
-__device__ void store_weight(const T* weight, int stride, uint32_t at) {
-  for (int i = threadIdx.x; i < kDim * kDim / 8; i += kTensorThreads) {
-    const int k = i / 16, piece = i % 16, row = stored_row(k);
-    const uint4 v = __ldg(reinterpret_cast<const uint4*>(weight + std::int64_t(k) * stride + 8 * piece));
-    const uint32_t to = at + piece / 8 * (kTensorWeightBytes / 2) + row * 128 + ((piece % 8 ^ row % 8) << 4);
-    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
-                 : "memory");
+/// The warpgroup that a thread belongs to.
+struct Group {
+  const ExpandParameters& p;
+  const int side, subkey, row;  // of the batch
+  const int index, warp, lane, thread;
+  const uint32_t out, taps;  // shared memory
+
+  /// Numbers that the compiler knows: it then reserves three barriers of the multiprocessor, not all.
+  __device__ void meet() const { index == 0 ? ptx::named_barrier(1, 128) : ptx::named_barrier(2, 128); }
+  __device__ int channel(int half, int h) const { return 64 * half + 16 * warp + lane / 4 + 8 * h; }
+  /// Where 16 bytes of a token's row lie in the tile that leaves.
+  __device__ uint32_t piece_at(int token, int piece) const {
+    return out + piece / 8 * kPanel + token * 128 + ((piece % 8 ^ token % 8) << 4);
+  }
+};
+
+/// Puts the tile in 16 bits into shared memory, token 2 j + b of this lane's run times factors(j).
+template <class T, class Factors>
+__device__ __forceinline__ void put(const Group& g, const Tile& y, Factors factors) {
+  int row = g.lane % 8;
+  asm volatile("" : "+r"(row));  // else the addresses stay in registers from tile to tile
+  const int token = kRun * (row / 2) + row % 2;
+  const int piece = 8 * (g.lane / 16) + 2 * g.warp + g.lane / 8 % 2;
+  uint32_t to[4];  // rows 8 tokens apart lie in the same banks
+#pragma unroll
+  for (int j = 0; j < 4; ++j) to[j] = g.piece_at(token + 2 * j, piece);
+#pragma unroll
+  for (int j = 0; j < kPairs; ++j) {
+    const float2 f = factors(j);
+    uint32_t v[4];
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      const float* const pair = &y[n / 2][4 * j + n % 2 * 2];
+      v[n] = ptx::pack<T>(pair[0] * f.x, pair[1] * f.y);
+    }
+    ptx::store_matrix_x4_transposed(to[j % 4] + j / 4 * 1024, v[0], v[1], v[2], v[3]);
   }
 }
 
-/// This lane's four channels of a history token.
+/// Leaves y of the last three tokens of a sequence behind it, from the tile in shared memory.
+__device__ void keep_after(const Group& g, int begin, int last) {
+  for (int i = g.thread / 16; i < kTile && begin + i < last; i += 8) {
+    int sequence = g.row, end = g.p.seq_len;
+    if (g.p.cu_seqlens) {
+      sequence = standing_of(g.p.cu_seqlens, g.p.sequences, begin + i).sequence;
+      end = g.p.cu_seqlens[sequence + 1];
+    }
+    const int behind = end - 1 - (begin + i), piece = g.thread % 16;
+    if (behind >= 3) continue;
+    *reinterpret_cast<uint4*>(static_cast<std::uint16_t*>(g.p.after[g.side]) +
+                              history_at(g.p, sequence, 2 - behind, g.subkey) + 8 * piece) =
+        ptx::load_shared_uint4(g.piece_at(i, piece));
+  }
+}
+
+/// Of packed sequences: puts into the tile in shared memory what the histories add to the sums of tokens that
+/// have fewer than three of their sequence before them.
 template <class T>
-__device__ float4 history_of(const ExpandParameters& p, int side, int subkey, int sequence, int token) {
-  const uint2 raw =
-      __ldg(reinterpret_cast<const uint2*>(static_cast<const T*>(p.history[side]) +
-                                           history_at(p, sequence, token, subkey) + threadIdx.x % 32 * 4));
-  const float2 low = ptx::unpack<T>(raw.x), high = ptx::unpack<T>(raw.y);
-  return {low.x, low.y, high.x, high.y};
+__device__ void add_histories(const Group& g, int begin, int last) {
+  for (int i = g.thread / 16; i < kTile && begin + i < last; i += 8) {
+    const Standing at = standing_of(g.p.cu_seqlens, g.p.sequences, begin + i);
+    if (at.before >= 3) continue;
+    const int piece = g.thread % 16;
+    float sums[8] = {};
+    for (int token = at.before; token < 3; ++token) {
+      for (int c = 0; c < 8; ++c) {
+        const int channel = 8 * piece + c;
+        sums[c] +=
+            __uint_as_float(ptx::load_shared(g.taps + 16 * channel + 4 * (token - at.before))) *
+            load1(g.p.history[g.side], history_at(g.p, at.sequence, token, g.subkey) + channel, g.p.dtype);
+      }
+    }
+    const uint32_t to = g.piece_at(i, piece);
+    for (int c = 0; c < 8; c += 2) ptx::store_shared(to + 2 * c, ptx::pack<T>(sums[c], sums[c + 1]));
+  }
+}
+
+/// Bit u + 2 says that token u of this lane's run starts a packed sequence, u from -2.
+__device__ uint32_t starts_of(const ExpandParameters& p, int run) {
+  uint32_t starts = 0;
+  const int from = run - 2, to = min(run + kRun, p.seq_len) - 1;
+  for (int n = standing_of(p.cu_seqlens, p.sequences, max(to, 0)).sequence; n >= 0; --n) {
+    const int u = p.cu_seqlens[n] - from;
+    if (u < 0) break;
+    if (u < kRun + 2) starts |= 1u << u;
+  }
+  return starts;
+}
+
+/// The convolution and SiLU of one channel, in place; `before`: y of the three tokens before the run. With
+/// kStarts sequences start where `starts` says, and added(u) is what their histories add.
+template <bool kStarts, class Added>
+__device__ __forceinline__ void convolve(float (&y)[kTile / 2], int h, const float (&before)[3], float4 taps,
+                                         uint32_t starts, Added added) {
+#pragma unroll
+  for (int u = kRun - 1; u >= 0; --u) {
+    const auto at = [&](int t) { return t < 0 ? before[t + 3] : y[4 * (t / 2) + 2 * h + t % 2]; };
+    const bool first = kStarts && starts >> (u + 2) & 1, second = kStarts && starts >> (u + 1) & 1,
+               third = kStarts && starts >> u & 1;
+    float sum = taps.w * at(u);
+    sum += taps.z * (first ? 0 : at(u - 1));
+    sum += taps.y * (first || second ? 0 : at(u - 2));
+    sum += taps.x * (first || second || third ? 0 : at(u - 3));
+    if (kStarts && (first || second || third)) sum += added(u);
+    y[4 * (u / 2) + 2 * h + u % 2] = sum + sum * fast_tanh(sum);  // taps are halved
+  }
 }
 
 template <class T, bool kNorm, bool kPacked>
 __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
-    expand(const __grid_constant__ ExpandParameters p) {
+    expand(const __grid_constant__ ExpandTensorParameters maps) {
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t base = ptx::shared_address(memory);
-  float* const y = reinterpret_cast<float*>(memory + kTensorWeightBytes);  // [3 + kTile][kPitch]
-  const int subkey = blockIdx.x, side = blockIdx.z;
-  const int head = subkey / p.expansion, e = subkey % p.expansion;
-  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
+  if (base % 1024 != 0) __trap();
+  const ExpandParameters& p = maps.plain;
+  const int subkey = blockIdx.x, side = blockIdx.z, head = subkey / p.expansion;
+  const int index = __shfl_sync(~0u, threadIdx.x / 128, 0);
   const int ranges = (p.seq_len + p.tokens_per_block - 1) / p.tokens_per_block;
-  const int batch_row = blockIdx.y / ranges;
-  const std::int64_t row = batch_row * std::int64_t(p.seq_len);
-  const int first = blockIdx.y % ranges * p.tokens_per_block;
-  const int last = min(first + p.tokens_per_block, p.seq_len);
+  const int range = blockIdx.y * kTensorGroups + index;
+  const Group g{p,
+                side,
+                subkey,
+                range / ranges,
+                index,
+                static_cast<int>(__shfl_sync(~0u, threadIdx.x % 128 / 32, 0)),
+                static_cast<int>(threadIdx.x % 32),
+                static_cast<int>(threadIdx.x % 128),
+                base + TensorShared::out + index * TensorShared::kTile,
+                base + TensorShared::taps};
+  const uint32_t input = base + TensorShared::input + index * TensorShared::kTile;
+  const uint32_t lengths = base + TensorShared::lengths + index * TensorShared::kLengths;
+  const uint32_t weight_full = base + TensorShared::weight_full,
+                 input_full = base + TensorShared::input_full + 8 * index;
 
-  const int stride = p.expansion * kDim;
-  store_weight(static_cast<const T*>(p.weight[side]) + std::int64_t(head) * kDim * stride + e * kDim, stride,
-               base);
-  if (p.after[side] && blockIdx.y == 0) keep_histories(p, side, subkey);
-  if (!kPacked && first == 0 && p.history[side]) {
-    if (warp < 3) {
-      *reinterpret_cast<float4*>(y + warp * kPitch + 4 * lane) =
-          history_of<T>(p, side, subkey, batch_row, warp);
-    }
-  } else {
-    for (int i = threadIdx.x; i < 3 * kPitch; i += kTensorThreads) y[i] = 0;
+  if (threadIdx.x == 0) {
+    ptx::barrier_init(weight_full, 1);
+    for (int i = 0; i < kTensorGroups; ++i) ptx::barrier_init(base + TensorShared::input_full + 8 * i, 1);
+    ptx::barrier_init_fence();
   }
-  ptx::fence_async_proxy();
-  float taps[4][4];  // of this lane's channels
-  load_taps(static_cast<const T*>(p.taps[side]) + (std::int64_t(subkey) * kDim + 4 * lane) * 4, taps);
+  if (threadIdx.x < kDim) {
+    const uint2 raw = __ldg(reinterpret_cast<const uint2*>(static_cast<const T*>(p.taps[side]) +
+                                                           (std::int64_t(subkey) * kDim + threadIdx.x) * 4));
+    const float2 low = ptx::unpack<T>(raw.x), high = ptx::unpack<T>(raw.y);
+    ptx::store_shared(g.taps + 16 * threadIdx.x,
+                      float4{0.5f * low.x, 0.5f * low.y, 0.5f * high.x, 0.5f * high.y});
+  }
+  if (p.after[side] && blockIdx.y == 0) keep_histories(p, side, subkey);
   __syncthreads();
+  if (threadIdx.x == 0) {
+    ptx::barrier_arrive_expect(weight_full, kDim * kDim * 2);
+    ptx::copy_tile_5d(base, &maps.weight[side], weight_full, 0, 0, 0, subkey % p.expansion, head);
+  }
+  if (g.row >= maps.rows) return;
 
-  const T* const x = static_cast<const T*>(p.x[side]) + std::int64_t(head) * kDim + lane % 4 * 8;
-  const std::int64_t x_stride = std::int64_t(p.qk_heads) * kDim;
-  const auto load = [&](int begin, uint4(&raw)[8]) {  // rows lane / 4 and 8 more, 32 columns apart
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int t = begin + 16 * warp + lane / 4 + 8 * half;
-#pragma unroll
-      for (int u = 0; u < 4; ++u) {
-        raw[4 * half + u] = t < p.seq_len
-                                ? __ldg(reinterpret_cast<const uint4*>(x + (row + t) * x_stride + 32 * u))
-                                : uint4{};
-      }
-    }
+  const int first = range % ranges * p.tokens_per_block, last = min(first + p.tokens_per_block, p.seq_len);
+  const auto load = [&](int begin) {
+    const int at = static_cast<int>(((g.row * std::int64_t(p.seq_len) + begin) * p.qk_heads + head) * 2);
+    ptx::barrier_arrive_expect(input_full, TensorShared::kTile);
+    ptx::copy_tile_5d(input, &maps.input[side], input_full, 0, 0, 0, 0, at);
+    ptx::copy_tile_5d(input + kPanel, &maps.input[side], input_full, 0, 0, 0, 0, at + 1);
   };
-
   // A range that does not begin with its row takes the y before it from a tile that writes nothing.
   const int start = first == 0 ? 0 : first - kTile;
-  uint4 raw[8];
-  load(start, raw);
-  const uint64_t weight = ptx::operand(base, kTensorWeightBytes / 2, 1024);
-  for (int begin = start; begin < last; begin += kTile) {
-    float product[64];
-    uint32_t a[32];
+  if (g.thread == 0) load(start);
+  float before[4][3];  // y of the three tokens before a tile, in lanes 4 g + 3; [2 half + h]
 #pragma unroll
-    for (int u = 0; u < 4; ++u) {
-      const uint4 top = raw[u], low = raw[4 + u];
-      a[8 * u + 0] = top.x, a[8 * u + 1] = low.x, a[8 * u + 2] = top.y, a[8 * u + 3] = low.y;
-      a[8 * u + 4] = top.z, a[8 * u + 5] = low.z, a[8 * u + 6] = top.w, a[8 * u + 7] = low.w;
+  for (int r = 0; r < 4; ++r) {
+#pragma unroll
+    for (int i = 0; i < 3; ++i) {
+      before[r][i] =
+          !kPacked && first == 0 && p.history[side]
+              ? load1(p.history[side], history_at(p, g.row, i, subkey) + g.channel(r / 2, r % 2), p.dtype)
+              : 0;
     }
-    ptx::pin(a);
+  }
+  const uint64_t a = ptx::operand(base, 0, 1024), b = ptx::operand(input, 0, 1024);
+  ptx::barrier_wait(weight_full, 0);
+
+  for (int begin = start, parity = 0; begin < last; begin += kTile, parity ^= 1) {
+    Tile y;
+    ptx::barrier_wait(input_full, parity);
     ptx::wgmma_fence();
 #pragma unroll
-    for (int k = 0; k < kDim / 16; ++k)
-      ptx::wgmma_n128<T>(product, &a[4 * k], weight + k * (2048 / 16), k > 0);
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int k = 0; k < kDim / 16; ++k) {
+        ptx::wgmma_n72_shared<T>(y[half], a + half * (kDim * 128 / 16) + k * (16 * 128 / 16),
+                                 b + k / 4 * (kPanel / 16) + k % 4 * 2, k > 0);
+      }
+    }
     ptx::wgmma_commit();
     ptx::wgmma_wait<0>();
-    ptx::pin(product);
-    if (begin + kTile < last) load(begin + kTile, raw);  // arrives while this tile is finished
-    if (warp == 3 && begin > start) {                    // the last three rows are this warp's
-      for (int i = lane; i < 3 * kPitch; i += 32) y[i] = y[kTile * kPitch + i];
-      __syncwarp();
+    ptx::pin(y[0]);
+    ptx::pin(y[1]);
+    if (g.thread == 0) ptx::stores_wait_read<0>();  // the tile before has left
+    g.meet();
+    if (g.thread == 0 && begin + kTile < last) load(begin + kTile);  // arrives while this tile is finished
+    const bool writes = begin >= first;
+
+    const bool keeps = p.after[side] && (kPacked || begin + kTile > p.seq_len - 3);
+    if (writes && (p.y[side] || keeps)) {
+      put<T>(g, y, [](int) { return float2{1, 1}; });
+      ptx::fence_async_proxy();
+      g.meet();
+      if (p.y[side] && g.thread == 0) {
+        ptx::store_tile_5d(&maps.y[side], g.out, 0, begin, 0, subkey, g.row);
+        ptx::stores_commit();
+      }
+      if (keeps) keep_after(g, begin, last);
+      if (p.y[side] && g.thread == 0) ptx::stores_wait_read<0>();
+      g.meet();
     }
-    {
-      float* const to = y + (3 + 16 * warp + lane / 4) * kPitch + lane % 4 * 2;
-#pragma unroll
-      for (int j = 0; j < 16; ++j) {
-        *reinterpret_cast<float2*>(to + 8 * j) = {product[4 * j], product[4 * j + 1]};
-        *reinterpret_cast<float2*>(to + 8 * kPitch + 8 * j) = {product[4 * j + 2], product[4 * j + 3]};
-      }
-    }
-    __syncthreads();
-    const int my_first = begin + 16 * warp;
-    if (begin >= first && my_first < last) {
-      Standing at{batch_row, 3};  // of token my_first + lane % 16; three before are enough
-      int end = p.seq_len;        // of its sequence
-      if constexpr (kPacked) {
-        at = standing_of(p.cu_seqlens, p.sequences, min(my_first + lane % 16, last - 1));
-        end = p.cu_seqlens[at.sequence + 1];
-      }
-      const float* from = y + 16 * warp * kPitch + 4 * lane;
-      const auto read = [&](int i) { return *reinterpret_cast<const float4*>(from + i * kPitch); };
-      float4 window[4] = {read(0), read(1), read(2), {}};
-      const std::int64_t out_stride = std::int64_t(p.qk_heads) * p.expansion * kDim;
-      const std::int64_t to = (row + my_first) * out_stride + subkey * kDim + 4 * lane;
-      T* out = static_cast<T*>(p.out[side]) + to;
-      if (p.y[side]) {
-        T* const y_out = static_cast<T*>(p.y[side]) + to;
-        for (int i = 0; i < 16 && my_first + i < last; ++i) {
-          const float4 v = read(i + 3);
-          *reinterpret_cast<uint2*>(y_out + i * out_stride) = {ptx::pack<T>(v.x, v.y),
-                                                               ptx::pack<T>(v.z, v.w)};
-        }
-      }
-      if (p.after[side]) {
-        for (int i = 0; i < 16 && my_first + i < last; ++i) {
-          const int behind = __shfl_sync(~0u, end, i) - 1 - (my_first + i);
-          const int sequence = __shfl_sync(~0u, at.sequence, i);
-          if (behind >= 3) continue;
-          const float4 v = read(i + 3);
-          *reinterpret_cast<uint2*>(static_cast<T*>(p.after[side]) +
-                                    history_at(p, sequence, 2 - behind, subkey) +
-                                    4 * lane) = {ptx::pack<T>(v.x, v.y), ptx::pack<T>(v.z, v.w)};
-        }
-      }
-#pragma unroll 1
-      for (int i = 0; i < 16; i += 4) {
-        float z[4][4], squares[4];
-#pragma unroll
-        for (int n = 0; n < 4; ++n) {
-          window[(n + 3) % 4] = read(i + n + 3);
-          const int known = kPacked ? __shfl_sync(~0u, at.before, i + n) : 3;
-          float sum[4] = {};
-#pragma unroll
-          for (int tap = 0; tap < 4; ++tap) {
-            const float4 w = window[(n + tap) % 4];
-            const bool there = !kPacked || known >= 3 - tap;
-#pragma unroll
-            for (int c = 0; c < 4; ++c) {
-              const float value = c == 0 ? w.x : c == 1 ? w.y : c == 2 ? w.z : w.w;
-              sum[c] += taps[c][tap] * (there ? value : 0);
-            }
-          }
-          if (kPacked && known < 3 && p.history[side]) {
-            const int sequence = __shfl_sync(~0u, at.sequence, i + n);
-            for (int token = known; token < 3; ++token) {  // of the history, at tap token - known
-              const float4 w = history_of<T>(p, side, subkey, sequence, token);
-#pragma unroll
-              for (int c = 0; c < 4; ++c) {
-                const float value = c == 0 ? w.x : c == 1 ? w.y : c == 2 ? w.z : w.w;
-                const int tap = token - known;
-                sum[c] += (tap == 0 ? taps[c][0] : tap == 1 ? taps[c][1] : taps[c][2]) * value;
-              }
-            }
-          }
-          squares[n] = 0;
-#pragma unroll
-          for (int c = 0; c < 4; ++c) z[n][c] = fast_silu(sum[c]), squares[n] += z[n][c] * z[n][c];
-        }
-        float inverse = 1;
-        if constexpr (kNorm) inverse = rsqrtf(sum_of_four(squares, lane) + kNormEpsilon);
-#pragma unroll
-        for (int n = 0; n < 4; ++n) {
-          const float factor = kNorm ? __shfl_sync(~0u, inverse, 8 * n) : 1.0f;
-          if (my_first + i + n < last) {
-            *reinterpret_cast<uint2*>(out) = {ptx::pack<T>(z[n][0] * factor, z[n][1] * factor),
-                                              ptx::pack<T>(z[n][2] * factor, z[n][3] * factor)};
-          }
-          out += out_stride;
-        }
+
+    uint32_t starts = 0;
+    bool any = false, adds = false;
+    if constexpr (kPacked) {
+      starts = starts_of(p, begin + kRun * (g.lane % 4));
+      any = __any_sync(~0u, starts != 0);  // the same in all four warps
+      adds = any && writes && p.history[side];
+      if (adds) {
+        add_histories<T>(g, begin, last);
+        g.meet();
       }
     }
-    __syncthreads();
+    if (!writes) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+#pragma unroll
+        for (int i = 0; i < 3; ++i) before[r][i] = last_of(y, r, i);
+      }
+      continue;
+    }
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      const int channel = g.channel(r / 2, r % 2);
+      const float4 taps = ptx::load_shared_float4(g.taps + 16 * channel);
+      float run_before[3];
+#pragma unroll
+      for (int i = 0; i < 3; ++i) {
+        const float mine = last_of(y, r, i);
+        run_before[i] =
+            __shfl_sync(~0u, g.lane % 4 == 3 ? before[r][i] : mine, (g.lane & 28) + (g.lane + 3) % 4);
+        before[r][i] = mine;
+      }
+      if (kPacked && any) {
+        convolve<true>(y[r / 2], r % 2, run_before, taps, starts, [&](int u) {
+          if (!adds) return 0.0f;
+          const uint32_t at = g.piece_at(kRun * (g.lane % 4) + u, channel / 8) + channel % 8 * 2;
+          const float2 pair = ptx::unpack<T>(ptx::load_shared(at & ~3u));
+          return channel % 2 ? pair.y : pair.x;
+        });
+      } else {
+        convolve<false>(y[r / 2], r % 2, run_before, taps, 0, [](int) { return 0.0f; });
+      }
+    }
+    if (adds) g.meet();
+
+    if constexpr (kNorm) {  // [32 threads of a token][kTile tokens] in bf16
+      const uint32_t squares = g.out + (8 * g.warp + g.lane / 4) * (2 * kTile) + g.lane % 4 * (2 * kRun);
+#pragma unroll
+      for (int j = 0; j < kPairs; ++j) {
+        float sums[2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const float z0 = y[0][4 * j + i], z1 = y[0][4 * j + 2 + i], z2 = y[1][4 * j + i],
+                      z3 = y[1][4 * j + 2 + i];
+          sums[i] = z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3;
+        }
+        ptx::store_shared(squares + 4 * j, ptx::pack<__nv_bfloat16>(sums[0], sums[1]));
+      }
+      g.meet();
+#pragma unroll
+      for (int n = 0; n < (kPairs + 3) / 4; ++n) {
+        const int j = g.warp + 4 * n;  // tokens 8 j and on
+        if (j >= kPairs) break;
+        uint32_t squared[4];
+        ptx::load_matrix_x4_transposed(squared, g.out + g.lane * (2 * kTile) + 16 * j);
+        const uint32_t ones[4] = {kOnes, kOnes, kOnes, kOnes};
+        float sum[4] = {kNormEpsilon, kNormEpsilon, kNormEpsilon, kNormEpsilon};
+        ptx::mma_bf16(sum, ones, squared[0], squared[1]);
+        ptx::mma_bf16(sum, ones, squared[2], squared[3]);
+        if (g.lane < 4) {
+          const int token = 8 * j + 2 * g.lane;
+          ptx::store_shared(lengths + 4 * (token + token / kRun * 2), float2{rsqrtf(sum[0]), rsqrtf(sum[1])});
+        }
+      }
+      g.meet();
+      put<T>(g, y, [&](int j) {
+        const uint2 pair = ptx::load_shared_uint2(lengths + g.lane % 4 * (4 * (kRun + 2)) + 8 * j);
+        return float2{__uint_as_float(pair.x), __uint_as_float(pair.y)};
+      });
+    } else {
+      put<T>(g, y, [](int) { return float2{1, 1}; });
+    }
+    ptx::fence_async_proxy();
+    g.meet();
+    if (g.thread == 0) {
+      ptx::store_tile_5d(&maps.out[side], g.out, 0, begin, 0, subkey, g.row);
+      ptx::stores_commit();
+    }
   }
+  if (g.thread == 0) ptx::stores_wait_read<0>();
 }
 
 template <class T>

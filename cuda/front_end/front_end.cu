@@ -3,8 +3,9 @@
 
 #include <algorithm>
 
-#include "cuda/front_end/expand.h"
+#include "cuda/front_end/expand_tensor.h"
 #include "cuda/front_end/gradients.h"
+#include "cuda/tensor_map.h"
 
 namespace statescope::cuda {
 namespace {
@@ -44,6 +45,11 @@ bool activates(const Problem& p) {
   return on_tensor_cores(p) || (p.pass == Pass::kBackward && has_product_tiles(p));
 }
 
+/// Bytes behind SiLU(x) that the last tile of a row may read.
+std::size_t read_behind(const Problem& p) {
+  return static_cast<std::size_t>(kTensorTokens * p.qk_heads * p.key_dim * size_of(p.dtype));
+}
+
 /// Multiprocessors of the current device times `blocks` on each.
 std::int64_t blocks_held(int blocks) {
   int device = 0, multiprocessors = 0;
@@ -73,6 +79,7 @@ Scratch scratch_of(const Problem& p) {
   s.activated = s.expanded + 2 * s.side;
   s.activated_side = activates(p) ? aligned(elements(p, Slot::kQ) * size_of(p.dtype)) : 0;
   s.y = s.end = s.activated + 2 * s.activated_side;
+  if (on_tensor_cores(p)) s.y = s.end += aligned(read_behind(p));
   if (p.pass != Pass::kBackward) return s;
   s.gradients = s.y + 2 * s.side;
   const auto parts = static_cast<std::size_t>(p.batch * gradient_ranges(p).per_row) * 2 * sizeof(float);
@@ -83,7 +90,7 @@ Scratch scratch_of(const Problem& p) {
 }
 
 KernelLaunch activate_launch(const Problem& p) {
-  const std::int64_t elements = element_count(shape_of(p, Slot::kQ)), each = 8 * kActivateThreads;
+  const std::int64_t elements = element_count(shape_of(p, Slot::kQ)), each = kActivateElements;
   KernelLaunch launch;
   launch.name = "front_end.activate";
   launch.function = activate_kernel();
@@ -134,30 +141,70 @@ KernelLaunch step_launch(const Problem& p) {
   return launch;
 }
 
-std::vector<KernelLaunch> expand_launches(const Problem& p) {
-  if (p.pass == Pass::kStep) return {step_launch(p)};
-  const bool tensor = on_tensor_cores(p), norm = p.rule == Rule::kGatedDelta;
+/// Behind SiLU(x) in scratch memory.
+KernelLaunch expand_tensor_launch(const Problem& p) {
+  const bool norm = p.rule == Rule::kGatedDelta;
   const std::int64_t subkeys = p.qk_heads * p.expansion;
-  const Ranges ranges = best_ranges(p.seq_len, p.batch, 2 * subkeys, tensor ? kTensorTokens : kExpandTokens,
-                                    blocks_held(tensor ? kTensorBlocks : 2));
+  const Ranges ranges =
+      best_ranges(p.seq_len, p.batch, 2 * subkeys, kTensorTokens, blocks_held(kTensorBlocks * kTensorGroups));
+  KernelLaunch launch;
+  launch.name = "front_end.expand_tensor";
+  launch.function = expand_tensor_kernel(p.dtype, norm, p.packed);
+  launch.grid =
+      dim3(static_cast<unsigned>(subkeys),
+           static_cast<unsigned>((p.batch * ranges.per_row + kTensorGroups - 1) / kTensorGroups), 2);
+  launch.block = kTensorThreads;
+  launch.dynamic_shared_bytes = launch.predicted_shared_bytes = TensorShared::bytes;
+  bind_parameters(launch, [p, ranges, norm, s = scratch_of(p)](const Arguments& a) {
+    ExpandTensorParameters x{};
+    x.plain = expand_parameters(a, s, norm);
+    x.plain.tokens_per_block = ranges.tokens;
+    x.rows = static_cast<int>(p.batch);
+    const std::int64_t heads = p.qk_heads, subheads = heads * p.expansion;
+    for (int side = 0; side < 2; ++side) {
+      const std::byte* const activated = a.scratch + s.activated + side * s.activated_side;
+      x.input[side] =
+          tensor_map_of_runs(activated, p.dtype, p.batch, p.seq_len, heads, kTensorDim, kTensorRun);
+      x.weight[side] = tensor_map(x.plain.weight[side], p.dtype, heads, kTensorDim, p.expansion, kTensorDim,
+                                  {kTensorDim, kTensorDim});
+      const auto leaving = [&](const void* to) {
+        return tensor_map(to, p.dtype, p.batch, p.seq_len, subheads, kTensorDim, {kTensorTokens, kTensorDim});
+      };
+      x.out[side] = leaving(x.plain.out[side]);
+      if (p.pass != Pass::kBackward) continue;
+      x.plain.y[side] = a.scratch + s.y + side * s.side;
+      x.y[side] = leaving(x.plain.y[side]);
+    }
+    return x;
+  });
+  return launch;
+}
 
-  std::vector<KernelLaunch> launches;
-  if (activates(p)) launches.push_back(activate_launch(p));
-  KernelLaunch& launch = launches.emplace_back();
-  launch.name = tensor ? "front_end.expand_tensor" : "front_end.expand";
-  launch.function = tensor ? expand_tensor_kernel(p.dtype, norm, p.packed) : expand_kernel();
+KernelLaunch expand_plain_launch(const Problem& p) {
+  const std::int64_t subkeys = p.qk_heads * p.expansion;
+  const Ranges ranges = best_ranges(p.seq_len, p.batch, 2 * subkeys, kExpandTokens, blocks_held(2));
+  KernelLaunch launch;
+  launch.name = "front_end.expand";
+  launch.function = expand_kernel();
   launch.grid = dim3(static_cast<unsigned>(subkeys), static_cast<unsigned>(p.batch * ranges.per_row), 2);
-  launch.block = static_cast<unsigned>(tensor ? kTensorThreads : kExpandThreads);
-  launch.dynamic_shared_bytes = launch.predicted_shared_bytes = static_cast<std::size_t>(
-      tensor ? kTensorSharedBytes : expand_shared_bytes(static_cast<int>(p.key_dim)));
-  bind_parameters(launch, [tensor, ranges, norm, back = p.pass == Pass::kBackward,
+  launch.block = kExpandThreads;
+  launch.dynamic_shared_bytes = launch.predicted_shared_bytes =
+      static_cast<std::size_t>(expand_shared_bytes(static_cast<int>(p.key_dim)));
+  bind_parameters(launch, [ranges, norm = p.rule == Rule::kGatedDelta, back = p.pass == Pass::kBackward,
                            s = scratch_of(p)](const Arguments& a) {
     ExpandParameters x = expand_parameters(a, s, norm);
-    if (tensor) x.x[0] = a.scratch + s.activated, x.x[1] = a.scratch + s.activated + s.activated_side;
     if (back) x.y[0] = a.scratch + s.y, x.y[1] = a.scratch + s.y + s.side;
     x.tokens_per_block = ranges.tokens;
     return x;
   });
+  return launch;
+}
+
+std::vector<KernelLaunch> expand_launches(const Problem& p) {
+  if (p.pass == Pass::kStep) return {step_launch(p)};
+  std::vector<KernelLaunch> launches;
+  if (activates(p)) launches.push_back(activate_launch(p));
+  launches.push_back(on_tensor_cores(p) ? expand_tensor_launch(p) : expand_plain_launch(p));
   return launches;
 }
 
