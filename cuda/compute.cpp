@@ -1,6 +1,7 @@
 #include "cuda/compute.h"
 
 #include <limits>
+#include <optional>
 
 #include <statescope/error.h>
 
@@ -8,6 +9,8 @@
 #include "cuda/execution.h"
 #include "cuda/kernels.h"
 #include "cuda/matrix_products.h"
+#include "cuda/recording.h"
+#include "cuda/vector_products.h"
 
 namespace statescope::cuda {
 namespace {
@@ -88,7 +91,9 @@ class CudaCompute final : public Compute {
     for (std::size_t i = 0; i < in.size(); ++i) x.in[i] = strided(in[i]);
     x.p = p;
     x.r = r;
-    launch_apply(x, stream_);
+    std::vector<Array> read;
+    for (const View& view : in) read.push_back(view.array);
+    operate(read, {out.array}, [&] { launch_apply(x, stream_); });
   }
 
   void multiply(const Product& p, const MatrixView& a, const MatrixView& b, const MatrixView& c) override {
@@ -97,13 +102,21 @@ class CudaCompute final : public Compute {
           address_of(view.array) + view.offset * static_cast<std::int64_t>(size_of(view.array.dtype)),
           view.array.dtype, view.row_stride, view.batch_stride};
     };
-    products_->multiply(p, matrix(a), matrix(b), matrix(c), stream_);
+    Uses uses = uses_of({a.array, b.array}, {c.array});
+    if (is_vector_product(p, matrix(a), matrix(b))) {
+      operate(uses, [&] { multiply_vectors(p, matrix(a), matrix(b), matrix(c), stream_); });
+      return;
+    }
+    uses.writes.push_back(products_.get());  // its workspace
+    operate(uses, [&] { products_->multiply(p, matrix(a), matrix(b), matrix(c), stream_); });
   }
 
   void normalise(RowNorm norm, float value, std::int64_t rows, std::int64_t width, const Array& x,
                  const Array& weight, const Array& y) override {
-    launch_normalise({norm, value, count(rows), count(width), elements_of(x), elements_of(y), floats(weight)},
-                     stream_);
+    operate({x, weight}, {y}, [&] {
+      launch_normalise(
+          {norm, value, count(rows), count(width), elements_of(x), elements_of(y), floats(weight)}, stream_);
+    });
   }
 
   void convolve(const Convolution& c, const MatrixView& x, const Array& w, const Array& bias,
@@ -121,18 +134,22 @@ class CudaCompute final : public Compute {
     p.x_row = x.row_stride;
     p.weight = floats(w);
     p.bias = floats(bias);
-    launch_convolve(p, stream_);
+    operate({x.array, w, bias}, {history, y}, [&] { launch_convolve(p, stream_); });
   }
 
   void softmax(const Softmax& s, const Array& scores, const Array& y) override {
-    launch_softmax({count(s.matrices * s.rows), count(s.rows), count(s.width), count(s.past), count(s.window),
-                    floats(scores), elements_of(y)},
-                   stream_);
+    operate({scores}, {y}, [&] {
+      launch_softmax({count(s.matrices * s.rows), count(s.rows), count(s.width), count(s.past),
+                      count(s.window), floats(scores), elements_of(y)},
+                     stream_);
+    });
   }
 
   void gather(const Array& table, std::int64_t width, const Array& ids, const Array& y) override {
-    launch_gather({count(ids.size), count(width), elements_of(table), elements_of(y), integers(ids)},
-                  stream_);
+    operate({table, ids}, {y}, [&] {
+      launch_gather({count(ids.size), count(width), elements_of(table), elements_of(y), integers(ids)},
+                    stream_);
+    });
   }
 
   void recur(const Plan& plan, const SlotArrays& arrays) override {
@@ -141,24 +158,32 @@ class CudaCompute final : public Compute {
     };
     const std::size_t bytes = scratch_bytes(plan);
     Array scratch;
-    if (bytes > 0) {
-      scratch = allocate(DType::kF32, static_cast<std::int64_t>((bytes + 3) / 4));
-      // Flags between blocks begin unset; what was here before is another operation's.
-      const std::size_t plain = plain_scratch_bytes(plan);
-      check(cudaMemsetAsync(address_of(scratch) + plain, 0, bytes - plain, stream_),
-            "clearing scratch memory");
-    }
-    enqueue(plan, at, address_of(scratch), stream_);
+    if (bytes > 0) scratch = allocate(DType::kF32, static_cast<std::int64_t>((bytes + 3) / 4));
+    // What is only read belongs to one layer, so to take it for written keeps nobody waiting.
+    std::vector<Array> touched(arrays.arrays.begin(), arrays.arrays.end());
+    touched.push_back(scratch);
+    operate({}, touched, [&] {
+      if (bytes > 0) {
+        // Flags between blocks begin unset; what was here before is another operation's.
+        const std::size_t plain = plain_scratch_bytes(plan);
+        check(cudaMemsetAsync(address_of(scratch) + plain, 0, bytes - plain, stream_),
+              "clearing scratch memory");
+      }
+      enqueue(plan, at, address_of(scratch), stream_);
+    });
   }
 
   void row_statistics(std::int64_t rows, std::int64_t width, const Array& x, const Array& y) override {
-    launch_row_statistics(count(rows), count(width), floats(x), floats(y), stream_);
+    operate({x}, {y},
+            [&] { launch_row_statistics(count(rows), count(width), floats(x), floats(y), stream_); });
   }
   void largest(std::int64_t rows, std::int64_t width, const Array& x, const Array& y) override {
-    launch_largest(count(rows), count(width), floats(x), integers(y), stream_);
+    operate({x}, {y}, [&] { launch_largest(count(rows), count(width), floats(x), integers(y), stream_); });
   }
   void interfere(std::int64_t n, const Array& gram, const Array& interference, const Array& counts) override {
-    launch_interfere(count(n), floats(gram), floats(interference), integers(counts), stream_);
+    operate({gram}, {interference, counts}, [&] {
+      launch_interfere(count(n), floats(gram), floats(interference), integers(counts), stream_);
+    });
   }
 
  protected:
@@ -173,9 +198,11 @@ class CudaCompute final : public Compute {
 
   void begin_recording() override {
     check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), "beginning a graph");
+    recording_.emplace(stream_);
   }
 
   std::function<void()> end_recording() override {
+    recording_.reset();
     cudaGraph_t graph = nullptr;
     check(cudaStreamEndCapture(stream_, &graph), "ending a graph");
     cudaGraphExec_t made = nullptr;
@@ -195,9 +222,31 @@ class CudaCompute final : public Compute {
     check(cudaSetDevice(device_index_), "selecting cuda:" + std::to_string(device_index_));
   }
 
+  static Uses uses_of(const std::vector<Array>& reads, const std::vector<Array>& writes) {
+    const auto memory_of = [](const std::vector<Array>& arrays) {
+      std::vector<const void*> memory;
+      for (const Array& array : arrays)
+        if (array.present()) memory.push_back(array.storage.get());
+      return memory;
+    };
+    return {memory_of(reads), memory_of(writes)};
+  }
+  template <class Launch>
+  void operate(const Uses& uses, Launch&& launch) {
+    if (recording_) recording_->before(uses);
+    launch();
+    if (recording_) recording_->after(uses);
+  }
+  template <class Launch>
+  void operate(const std::vector<Array>& reads, const std::vector<Array>& writes, Launch&& launch) {
+    if (recording_) return operate(uses_of(reads, writes), launch);
+    launch();
+  }
+
   int device_index_;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<MatrixProducts> products_;
+  std::optional<Recording> recording_;  ///< of the graph that is being made
 };
 
 }  // namespace

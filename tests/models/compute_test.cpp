@@ -128,7 +128,9 @@ TEST_P(Operation, Products) {
     bool transpose, accumulate;
   };
   for (const Case& c : {Case{1, 96, 64, 1, true, false},
+                        {2, 130, 1096, 1, true, true},
                         {3, 130, 72, 1, true, true},
+                        {4, 64, 264, 1, true, false},
                         {3, 130, 70, 1, true, false},
                         {70, 200, 136, 1, true, false},
                         {70, 200, 134, 1, true, true},
@@ -279,6 +281,35 @@ TEST(Recording, RepeatsWhatWasDone) {
     for (std::size_t i = 0; i < 4; ++i) {
       EXPECT_EQ(found.as<float>()[i], 8 * start[i] + 7) << device->info().description;
       EXPECT_EQ(kept.as<float>()[i], start[i]) << device->info().description;
+    }
+  }
+}
+
+// A recording may run side by side what shares no array, but not what does: a is read by many and then
+// written, b is added to by all of them.
+TEST(Recording, KeepsTheOrderOfWhatSharesMemory) {
+  constexpr std::int64_t kSize = 100000;
+  constexpr int kReaders = 8, kRepeats = 3;
+  for (const auto& device : layer_devices()) {
+    const auto compute = device->compute();
+    const Array a = compute->allocate(DType::kF32, kSize), b = compute->allocate(DType::kF32, kSize);
+    compute->apply(Pointwise::kFill, a, {}, 1);
+    compute->apply(Pointwise::kFill, b, {}, 0);
+    const auto repeat = compute->record([&] {
+      std::vector<Array> parts;
+      for (int i = 0; i < kReaders; ++i) {
+        parts.push_back(compute->allocate(DType::kF32, kSize));
+        compute->apply(Pointwise::kAffine, parts.back(), {a}, static_cast<float>(i + 1));
+      }
+      compute->apply(Pointwise::kAffine, a, {a}, 2);
+      for (const Array& part : parts) compute->apply(Pointwise::kAdd, b, {b, part});
+    });
+    for (int i = 1; i < kRepeats; ++i) repeat();
+    // a was 1, 2, 4 when it was read: b is 7 times the sum of 1 to 8.
+    const Tensor found = compute->download(b, {kSize}), last = compute->download(a, {kSize});
+    for (std::int64_t i = 0; i < kSize; ++i) {
+      ASSERT_EQ(found.as<float>()[i], 7 * 36) << i << " on " << device->info().description;
+      ASSERT_EQ(last.as<float>()[i], 8) << i << " on " << device->info().description;
     }
   }
 }
