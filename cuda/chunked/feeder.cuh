@@ -48,7 +48,7 @@ struct Feeder {
                         batch);
     }
     __syncwarp();
-    g0 *= kLog2E, g1 *= kLog2E;
+    g0 = binary_gate(g0), g1 = binary_gate(g1);
     float sum = g0 + g1;
 #pragma unroll
     for (int d = 1; d < 32; d *= 2) {

@@ -3,12 +3,11 @@
 // as many clusters as the device holds at once.
 #include "cuda/chunked/parameters.h"
 #include "cuda/chunked/ptx.cuh"
+#include "cuda/gates.cuh"
 
 namespace statescope::cuda::chunked {
 
 using namespace cuda_chunked;
-
-constexpr float kLog2E = 1.4426950408889634f;
 
 /// One worker's stay with one chain: chunks [begin, end) of the chain's `chunks`.
 struct Segment {

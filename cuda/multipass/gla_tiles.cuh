@@ -20,11 +20,6 @@ __device__ __forceinline__ uint32_t gate_at(int tile, int row, int channel) {
   return tile * 512 + tile / 4 * 64 + row * 64 + ((channel / 4 ^ row / 2) << 4) + channel % 4 * 4;
 }
 
-/// A gate in units of ln 2 below which its exponential is zero in float32 (denormals are flushed). Lower
-/// ones, such as resets by -1e9, count as this one: the decay is the same zero, and sums stay small enough
-/// for the differences of those that follow (8,192 at most, 5e-4 of a decay).
-constexpr float kLeastGate = -128;
-
 /// A warp's tile: q and k as rows of 16 values, and g.
 struct GlaInput {
   uint32_t q, k, g;
@@ -66,7 +61,7 @@ struct GlaInput {
     for (int i = 0; i < 32; ++i)
       x[i] = __uint_as_float(ptx::load_shared(half + gate_at(i / 8, i % 8, channel)));
 #pragma unroll
-    for (int i = 0; i < 32; ++i) x[i] = sum += fmaxf(kLog2E * x[i], kLeastGate);
+    for (int i = 0; i < 32; ++i) x[i] = sum += binary_gate(x[i]);
     const float other = __shfl_xor_sync(~0u, sum, 16), before = lane < 16 ? 0.f : other;
 #pragma unroll
     for (int i = 0; i < 32; ++i)

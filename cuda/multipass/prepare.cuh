@@ -17,11 +17,11 @@ __device__ __forceinline__ void cumulate_gates(const Arguments& a, const Chunk& 
   const int64_t at = (chunk.first + 2 * lane) * stride + h * a.expansion + e;
   gamma = beta = {0, 0};
   if (2 * lane < chunk.count) {
-    if (a.g) gamma.x = a.g[at] * kLog2E;
+    if (a.g) gamma.x = binary_gate(a.g[at]);
     beta.x = kDelta ? a.beta[at] : 1.f;
   }
   if (2 * lane + 1 < chunk.count) {
-    if (a.g) gamma.y = a.g[at + stride] * kLog2E;
+    if (a.g) gamma.y = binary_gate(a.g[at + stride]);
     beta.y = kDelta ? a.beta[at + stride] : 1.f;
   }
   float sum = gamma.x + gamma.y;

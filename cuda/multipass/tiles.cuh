@@ -2,14 +2,13 @@
 // Tiles of 16-bit values in shared memory, and their products. A panel is rows of 64 values (128 bytes) whose
 // 16-byte pieces are permuted, piece ^ (row % 8), so that eight rows at the same column lie in different
 // banks. Wider tiles are panels one behind the other.
+#include "cuda/gates.cuh"
 #include "cuda/multipass/parameters.h"
 #include "cuda/multipass/tensor_core.cuh"
 
 namespace statescope::cuda::multipass {
 
 using namespace cuda_multipass;
-
-constexpr float kLog2E = 1.4426950408889634f;
 
 /// Where this lane's part of a matrix operand or a result lies. Operands are 16 x 16, at rows that are a
 /// multiple of 8 and columns that are a multiple of 16.

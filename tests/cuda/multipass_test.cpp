@@ -89,20 +89,24 @@ TEST_F(CudaTest, MultipassRepeatsBitForBit) {
 
 /// Gates far below what float32 can tell from zero, as at a document's start, among gates near one.
 TEST_F(CudaTest, MultipassTakesResets) {
-  for (Pass pass : {Pass::kForward, Pass::kBackward}) {
-    for (const Sizes& sizes : {Sizes{64, 64}, Sizes{128, 128}}) {
-      Problem problem = example(Rule::kGla, pass, sizes);
-      problem.seq_len = 200;
-      problem.heads = 2;
-      problem.expansion = 2;
-      TensorSet inputs = round_inputs(problem, generate_inputs(problem, 9));
-      const auto gates = inputs[Slot::kG].as<float>();
-      for (std::size_t i = 0; i < gates.size(); ++i)
-        if (i / static_cast<std::size_t>(sizes.key_dim) % 7 == 3) gates[i] = i % 2 ? -1e6f : -1e9f;
-      const TensorSet reference = cpu::run_recurrent(problem, inputs);
-      for (const Plan& plan : all_plans(problem)) {
-        for (const OutputError& e : compare_outputs(problem, run(plan, inputs), reference))
-          EXPECT_TRUE(e.ok()) << plan.variant->name << " " << name(e.slot) << ": " << e.error;
+  for (Rule rule : {Rule::kGla, Rule::kSsd, Rule::kGatedDelta}) {
+    for (Pass pass : {Pass::kForward, Pass::kBackward}) {
+      for (const Sizes& sizes : {Sizes{64, 64}, Sizes{128, 128}}) {
+        Problem problem = example(rule, pass, sizes);
+        problem.seq_len = 200;
+        problem.heads = 2;
+        problem.expansion = 2;
+        TensorSet inputs = round_inputs(problem, generate_inputs(problem, 9));
+        const auto gates = inputs[Slot::kG].as<float>();
+        const std::size_t channels = rule == Rule::kGla ? static_cast<std::size_t>(sizes.key_dim) : 1;
+        for (std::size_t i = 0; i < gates.size(); ++i)
+          if (i / channels % 7 == 3) gates[i] = i % 2 ? -1e6f : -1e9f;
+        const TensorSet reference = cpu::run_recurrent(problem, inputs);
+        for (const Plan& plan : all_plans(problem)) {
+          for (const OutputError& e : compare_outputs(problem, run(plan, inputs), reference))
+            EXPECT_TRUE(e.ok()) << name(rule) << " " << plan.variant->name << " " << name(e.slot) << ": "
+                                << e.error;
+        }
       }
     }
   }
