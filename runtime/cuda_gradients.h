@@ -10,11 +10,6 @@ namespace statescope::cuda_multipass {
 constexpr bool has_hopper_gradients(std::int64_t key_dim, std::int64_t value_dim) {
   return key_dim <= 128 && value_dim <= 128;
 }
-/// Whether a problem takes it. Heads that share keys take the general pass: here dq of gated_delta, whose sum
-/// goes from head to head, was not the same bits in every run.
-inline bool takes_hopper_gradients(const Problem& p) {
-  return has_hopper_gradients(p.key_dim, p.value_dim) && p.qk_heads == p.heads;
-}
 /// Whether the scores are made where the gradients of the state are: bytes decide once every multiprocessor
 /// has a chain, latency before.
 constexpr bool scores_made_late(std::int64_t chains, std::int64_t key_dim, std::int64_t value_dim,

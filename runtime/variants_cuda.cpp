@@ -156,9 +156,9 @@ Geometry hopper_multipass_geometry(const Problem& p, const DeviceLimits& limits)
   g.value_tile = u32(tile);
   g.tile_bytes = std::max<std::size_t>(
       {prepare_bytes(k),
-       !backward                   ? outputs_bytes(v)
-       : takes_hopper_gradients(p) ? hopper_gradient_map(k, v, delta).bytes
-                                   : gradients_bytes(v, delta),
+       !backward                    ? outputs_bytes(v)
+       : has_hopper_gradients(k, v) ? hopper_gradient_map(k, v, delta).bytes
+                                    : gradients_bytes(v, delta),
        states_map(k, tile, delta).bytes,
        backward ? state_gradients_map(k, std::min(tile, widest_serial_tile(k, v, true)), delta).bytes : 0});
   return g;

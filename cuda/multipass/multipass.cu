@@ -25,8 +25,8 @@ using namespace cuda_multipass;
 using multipass::Kernels;
 using multipass::Scratch;
 
-/// Lays out the scratch memory from `base`; returns its size. First what pass 1 leaves, and the gram last:
-/// not all forward passes need more, nor all gradients that.
+/// Lays out the scratch memory from `base`; returns its size. First what pass 1 leaves, for not all forward
+/// passes need more, and in backward its scores and the gram last: not all gradients need those.
 std::size_t carve(const Problem& p, std::byte* base, Scratch& s) {
   std::size_t used = 0;
   const auto take = [&](auto*& pointer, std::int64_t elements) {
@@ -37,7 +37,7 @@ std::size_t carve(const Problem& p, std::byte* base, Scratch& s) {
   const std::int64_t count = chunks_of(p) * p.heads * p.expansion, square = kChunk * kChunk;
   s = {};
   take(s.gates, count * 2 * kChunk);
-  take(s.scores, count * square);
+  if (!backward) take(s.scores, count * square);
   if (delta) take(s.inverse, count * square);
   take(s.states, count * p.key_dim * p.value_dim);
   if (delta) take(s.errors, count * kChunk * p.value_dim);
@@ -48,6 +48,7 @@ std::size_t carve(const Problem& p, std::byte* base, Scratch& s) {
     const std::int64_t keys = p.batch * p.seq_len * p.qk_heads * p.expansion * p.key_dim;
     take(s.dq, keys), take(s.dk, keys);
   }
+  take(s.scores, count * square);
   if (delta) take(s.gram, count * square);
   return used;
 }
@@ -55,11 +56,6 @@ std::size_t carve(const Problem& p, std::byte* base, Scratch& s) {
 std::size_t scratch_bytes(const Problem& p, const Geometry&) {
   Scratch s;
   return carve(p, nullptr, s);
-}
-std::size_t hopper_scratch_bytes(const Problem& p, const Geometry&) {
-  Scratch s;
-  const std::size_t all = carve(p, nullptr, s);
-  return s.gram && takes_hopper_gradients(p) ? reinterpret_cast<std::size_t>(s.gram) : all;
 }
 
 Kernels kernels_of(const Problem& p) {
@@ -120,6 +116,19 @@ int multiprocessors() {
   return count;
 }
 
+/// Backward on compute capability 9.0: whether the scores are made where the gradients of the state are.
+bool late_scores(const Problem& p) {
+  return scores_made_late(p.sequences * p.heads * p.expansion, p.key_dim, p.value_dim, multiprocessors());
+}
+std::size_t hopper_scratch_bytes(const Problem& p, const Geometry&) {
+  Scratch s;
+  const std::size_t all = carve(p, nullptr, s);
+  if (!has_hopper_gradients(p.key_dim, p.value_dim)) return all;
+  return late_scores(p) ? reinterpret_cast<std::size_t>(s.scores)
+         : s.gram       ? reinterpret_cast<std::size_t>(s.gram)
+                        : all;
+}
+
 /// One of the two serial passes.
 KernelLaunch serial_pass(const Problem& p, const std::string& name, const Kernels& kernels, bool gradients) {
   const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim), tile = value_tile(v);
@@ -173,7 +182,7 @@ KernelLaunch hopper_serial_pass(const Problem& p, int tile, const std::string& n
     if (delta) x.inverse = of_chunks(s.inverse, kChunk, kChunk, kChunk);
     if (gradients || single) {
       x.query = of_tokens(a.q, subkeys, k, k);
-      x.score = of_chunks(s.scores, kChunk, kChunk, kChunk);
+      if (!scores) x.score = of_chunks(s.scores, kChunk, kChunk, kChunk);
     }
     if (single) {
       x.result = of_tokens(a.o, p.heads, v, 64);
@@ -226,18 +235,17 @@ std::vector<KernelLaunch> passes(const Problem& p, const Geometry& g, bool hoppe
   const bool delta = p.rule == Rule::kGatedDelta, backward = p.pass == Pass::kBackward;
   const int v = static_cast<int>(p.value_dim);
   const std::string name = backward ? "multipass.backward" : "multipass.forward";
-  const bool hopper_gradients = hopper && backward && takes_hopper_gradients(p),
-             late_scores = hopper_gradients && scores_made_late(p.sequences * p.heads * p.expansion,
-                                                                p.key_dim, p.value_dim, multiprocessors());
+  const bool hopper_gradients = hopper && backward && has_hopper_gradients(p.key_dim, p.value_dim),
+             late = hopper_gradients && late_scores(p);
   const auto serial = [&](bool gradients) {
     return hopper ? hopper_serial_pass(p, static_cast<int>(g.value_tile), name,
-                                       late_scores && gradients ? Serial::kGradientsAndScores
-                                       : gradients              ? Serial::kGradients
-                                                                : Serial::kStates)
+                                       late && gradients ? Serial::kGradientsAndScores
+                                       : gradients       ? Serial::kGradients
+                                                         : Serial::kStates)
                   : serial_pass(p, name, kernels, gradients);
   };
   std::vector<KernelLaunch> result;
-  result.push_back(late_scores                     ? prepare_pass(p, name, kernels.prepare_inverse, false)
+  result.push_back(late                            ? prepare_pass(p, name, kernels.prepare_inverse, false)
                    : backward && !hopper_gradients ? prepare_pass(p, name, kernels.prepare_gram)
                                                    : prepare_pass(p, name, kernels.prepare));
   result.push_back(serial(false));
