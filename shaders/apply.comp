@@ -13,10 +13,10 @@ layout(constant_id = 6) const uint C_TYPE = 0;
 layout(constant_id = 7) const uint D_TYPE = 0;
 
 layout(binding = 0) buffer OutBuffer { uint data[]; } result;  // operands may be the same array
-layout(binding = 1) buffer ABuffer { uint data[]; } a;
-layout(binding = 2) buffer BBuffer { uint data[]; } b;
-layout(binding = 3) buffer CBuffer { uint data[]; } c;
-layout(binding = 4) buffer DBuffer { uint data[]; } d;
+layout(binding = 1) readonly buffer ABuffer { uint data[]; } a;
+layout(binding = 2) readonly buffer BBuffer { uint data[]; } b;
+layout(binding = 3) readonly buffer CBuffer { uint data[]; } c;
+layout(binding = 4) readonly buffer DBuffer { uint data[]; } d;
 
 // Strides and offsets count elements; the first dimension's extent follows from the number of pairs.
 layout(push_constant) uniform Sizes {

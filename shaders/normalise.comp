@@ -9,7 +9,7 @@ layout(constant_id = 2) const bool WEIGHTED = false;
 layout(constant_id = 3) const uint IN_TYPE = 0;
 layout(constant_id = 4) const uint OUT_TYPE = 0;
 
-layout(binding = 0) buffer XBuffer { uint data[]; } x;
+layout(binding = 0) readonly buffer XBuffer { uint data[]; } x;
 layout(binding = 1) readonly buffer WeightBuffer { float data[]; } weight;
 layout(binding = 2) buffer YBuffer { uint data[]; } y;  // may be x
 

@@ -60,6 +60,7 @@ BoundPipeline bind_pipeline(const Pipeline& pipeline,
     const Buffer* buffer = find_buffer(binding.name);
     if (!buffer) throw Error(ErrorKind::kDevice, "no buffer for the shader's binding " + binding.name);
     infos.push_back({buffer->handle, 0, VK_WHOLE_SIZE});
+    bound.uses.push_back({buffer, binding.written});
   }
   std::vector<VkWriteDescriptorSet> writes(infos.size());
   for (std::size_t i = 0; i < infos.size(); ++i) {

@@ -24,11 +24,18 @@ struct DescriptorPool {
   ~DescriptorPool();
 };
 
+/// Memory that a dispatch may read, and write too.
+struct BufferUse {
+  const Buffer* buffer;
+  bool written;
+};
+
 struct BoundPipeline {
   const Pipeline* pipeline = nullptr;  ///< the device's own: lives as long as it does
   std::shared_ptr<DescriptorPool> pool;
   VkDescriptorSet set = VK_NULL_HANDLE;
   std::vector<std::byte> push_constants;
+  std::vector<BufferUse> uses;
 };
 
 /// Throws Error(kDevice) when names on the two sides differ. `find_buffer` gives the buffer of a binding, or

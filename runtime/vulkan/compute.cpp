@@ -1,10 +1,12 @@
-// Each operation is a dispatch with a barrier behind it. Dispatches gather in a command buffer, which is
-// submitted when it is full, and waited for before the host reads or writes memory.
+// Each operation is a dispatch, behind a barrier where it touches memory of those before it. Dispatches
+// gather in a command buffer, which is submitted when it is full, and waited for before the host reads or
+// writes memory.
 #include "runtime/vulkan/compute.h"
 
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <set>
 #include <utility>
 
 #include <statescope/error.h>
@@ -367,8 +369,8 @@ class VulkanCompute final : public Compute {
     }
     if (!commands_) commands_ = std::make_unique<Commands>(*gpu_);
     bound_.push_back(bind_pipeline(get_pipeline(*gpu_, request), find, push));
+    order(bound_.back().uses);
     record_dispatch(commands_->handle, bound_.back(), workgroups);
-    full_barrier(commands_->handle);
     if (bound_.size() < kDispatchesPerSubmission) return;
     if (recording_) {
       finished_.push_back(close());
@@ -377,7 +379,24 @@ class VulkanCompute final : public Compute {
     }
   }
 
+  /// A barrier, where a dispatch touches what one since the last barrier wrote, or writes what one read:
+  /// those that share nothing run side by side.
+  void order(const std::vector<BufferUse>& uses) {
+    const auto waits = [&](const BufferUse& use) {
+      return written_.contains(use.buffer) || (use.written && read_.contains(use.buffer));
+    };
+    if (std::ranges::any_of(uses, waits)) barrier();
+    for (const BufferUse& use : uses)
+      if (use.buffer != &unused_.buffer) (use.written ? written_ : read_).insert(use.buffer);
+  }
+  void barrier() {
+    full_barrier(commands_->handle);
+    read_.clear();
+    written_.clear();
+  }
+
   Submission close() {
+    barrier();
     commands_->end();
     Submission submission;
     submission.commands = std::move(commands_);
@@ -408,7 +427,8 @@ class VulkanCompute final : public Compute {
   BufferStorage unused_;  ///< bound where an array is absent
   std::unique_ptr<Commands> commands_;
   std::vector<BoundPipeline> bound_;
-  Submission under_way_;  ///< on the device, or nothing
+  std::set<const Buffer*> read_, written_;  ///< since the last barrier
+  Submission under_way_;                    ///< on the device, or nothing
   bool recording_ = false;
   std::vector<Submission> finished_;  ///< of the recording
 };

@@ -37,7 +37,7 @@ enum Op : std::uint32_t {
   kDecorate = 71,
   kMemberDecorate = 72,
 };
-enum Decoration : std::uint32_t { kSpecId = 1, kBindingNumber = 33, kOffset = 35 };
+enum Decoration : std::uint32_t { kSpecId = 1, kNonWritable = 24, kBindingNumber = 33, kOffset = 35 };
 enum StorageClass : std::uint32_t { kWorkgroup = 4, kPushConstant = 9, kStorageBuffer = 12 };
 // SPV_KHR_bfloat16
 constexpr std::uint32_t kBFloat16TypeKHR = 5116, kBFloat16CooperativeMatrixKHR = 5118, kBFloat16Encoding = 0;
@@ -151,6 +151,7 @@ Reflection reflect(std::span<const std::uint32_t> spirv) {
   std::map<std::uint32_t, std::map<std::uint32_t, std::string>> member_names;
   std::map<std::uint32_t, std::map<std::uint32_t, std::uint32_t>> member_offsets;
   std::map<std::uint32_t, std::uint32_t> spec_ids, bindings, pointees;
+  std::map<std::uint32_t, std::size_t> read_only;  // variables, and members of a block
   Reflection out;
   for_each_instruction(spirv, [&](std::uint32_t op, std::span<const std::uint32_t> x) {
     if (op == kName) names[x[0]] = text_of(x.subspan(1));
@@ -158,8 +159,14 @@ Reflection reflect(std::span<const std::uint32_t> spirv) {
     if (op == kDecorate && x[1] == kSpecId) spec_ids[x[0]] = x[2];
     if (op == kDecorate && x[1] == kBindingNumber) bindings[x[0]] = x[2];
     if (op == kMemberDecorate && x[2] == kOffset) member_offsets[x[0]][x[1]] = x[3];
+    if ((op == kDecorate && x[1] == kNonWritable) || (op == kMemberDecorate && x[2] == kNonWritable))
+      ++read_only[x[0]];
     if (op == kTypePointer) pointees[x[0]] = x[2];
-    if (op == kVariable && x[2] == kStorageBuffer) out.bindings.push_back({names[x[1]], bindings[x[1]]});
+    if (op == kVariable && x[2] == kStorageBuffer) {
+      const std::uint32_t block = pointees[x[0]];
+      const bool written = !read_only.contains(x[1]) && read_only[block] < member_offsets[block].size();
+      out.bindings.push_back({names[x[1]], bindings[x[1]], written});
+    }
     if (op == kVariable && x[2] == kPushConstant) {
       const std::uint32_t block = pointees[x[0]];
       for (const auto& [member, offset] : member_offsets[block]) {

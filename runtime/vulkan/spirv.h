@@ -15,6 +15,7 @@ namespace statescope::vulkan {
 struct Binding {
   std::string name;
   std::uint32_t binding = 0;
+  bool written = true;  ///< not `readonly` in GLSL
 };
 
 struct Reflection {
@@ -24,7 +25,8 @@ struct Reflection {
   std::uint32_t push_constant_bytes = 0;
 };
 
-/// The specialisation constant that sizes the workgroup is the one that has no name in GLSL; it gets this one.
+/// The specialisation constant that sizes the workgroup is the one that has no name in GLSL; it gets this
+/// one.
 inline constexpr std::string_view kWorkgroupSizeConstant = "WORKGROUP_SIZE";
 
 /// The SPIR-V of a module that was embedded at build time. Throws Error(kDevice) when there is none of that
