@@ -6,6 +6,7 @@
 
 #include "cuda/execution.h"
 #include "cuda/front_end/front_end.h"
+#include "cuda/segmented/segmented.h"
 
 namespace statescope::cuda {
 namespace {
@@ -24,8 +25,8 @@ const Implementation& implementation_of(const Variant& variant) {
 std::vector<Implementation> implementations() {
   std::vector<Implementation> all;
   for (std::span<const Implementation> family :
-       {chunked_implementations(), multipass_implementations(), gla_implementations(),
-        recurrent_implementations(), comparison_implementations()}) {
+       {segmented_implementations(), chunked_implementations(), multipass_implementations(),
+        gla_implementations(), recurrent_implementations(), comparison_implementations()}) {
     all.insert(all.end(), family.begin(), family.end());
   }
   return all;

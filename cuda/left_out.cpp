@@ -5,6 +5,7 @@
 #include "cuda/multipass/gradients_hopper.h"
 #include "cuda/multipass/hopper.h"
 #include "cuda/multipass/kernels.h"
+#include "cuda/segmented/parameters.h"
 
 namespace statescope::cuda {
 
@@ -59,5 +60,13 @@ const void* gradients_hopper_f16(bool, int, int) {
 }
 
 }  // namespace multipass
+
+namespace segmented {
+
+const void* transitions_f16(bool, int) {
+  return nullptr;
+}
+
+}  // namespace segmented
 
 }  // namespace statescope::cuda

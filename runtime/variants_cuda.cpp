@@ -5,7 +5,7 @@
 
 #include "runtime/cuda_chunked.h"
 #include "runtime/cuda_gradients.h"
-#include "runtime/cuda_multipass_gla.h"
+#include "runtime/cuda_segments.h"
 #include "runtime/cuda_tiles.h"
 
 namespace statescope {
@@ -83,6 +83,15 @@ std::string single_needs(const Problem& p, const DeviceLimits& limits) {
            std::to_string(limits.multiprocessors) + ", found " + std::to_string(blocks);
   }
   return {};
+}
+
+std::string segmented_needs(const Problem& p, const DeviceLimits& limits) {
+  std::string missing = hopper_multipass_needs(p, limits);
+  if (!missing.empty()) return missing;
+  if (cuda_multipass::segments(p, limits) > 1) return {};
+  return "takes few subheads of long sequences, found " +
+         std::to_string(p.sequences * p.heads * p.expansion) + " of " +
+         std::to_string(p.batch * p.seq_len / p.sequences) + " tokens";
 }
 
 std::uint32_t u32(std::int64_t x) {
@@ -189,6 +198,25 @@ Geometry single_geometry(const Problem& p, const DeviceLimits& limits) {
   return g;
 }
 
+/// Of the launch that finds what the segments do: columns of subheads, segments, sequences.
+Geometry segmented_geometry(const Problem& p, const DeviceLimits& limits) {
+  using namespace cuda_multipass;
+  const bool delta = p.rule == Rule::kGatedDelta, gla = p.rule == Rule::kGla;
+  const int k = static_cast<int>(p.key_dim), v = static_cast<int>(p.value_dim), count = segments(p, limits);
+  const Problem cut = segments_of(p, count);
+  Geometry g = forward_of_segments(cut, limits).geometry(cut, limits);
+  const int tile =
+      gla ? value_tile(v)
+          : transition_tile(cut.sequences * cut.heads * cut.expansion, k, v, delta, limits.multiprocessors);
+  const int columns = gla ? v : transition_columns(k, v, delta);
+  g.workgroups = {u32(columns / tile * p.heads * p.expansion), u32(count), u32(p.sequences)};
+  g.workgroup_size = u32(gla ? gla_state_threads(k, v) : serial_threads(tile));
+  g.value_tile = u32(tile);
+  g.tile_bytes = std::max<std::size_t>(
+      {g.tile_bytes, gla ? 0 : transitions_map(k, tile, delta).bytes, delta ? join_bytes(k) : 0});
+  return g;
+}
+
 Geometry step_geometry(const Problem& p, const DeviceLimits&) {
   const int padded = cuda_tiles::padded_key_dim(p.key_dim);
   Geometry g;
@@ -228,6 +256,32 @@ constexpr Variant kVariants[] = {
      step_geometry,
      "rows of 32 columns are 128-byte lines; a block walks the subheads and loads the next state while one "
      "is at work"},
+    {"cuda.segmented.forward",
+     Api::kCuda,
+     Series::kProduction,
+     Form::kChunked,
+     bits(Rule::kLinear, Rule::kSsd, Rule::kGatedDelta),
+     bits(Pass::kForward),
+     bits(DType::kBf16, DType::kF16),
+     {64, 256},
+     {64, 256},
+     segmented_needs,
+     segmented_geometry,
+     "few chains of long sequences leave multiprocessors idle: what segments do to the state is found side "
+     "by "
+     "side and joined in float32; the tiles are those of the forward that runs over them"},
+    {"cuda.segmented.gla_forward",
+     Api::kCuda,
+     Series::kProduction,
+     Form::kChunked,
+     bits(Rule::kGla),
+     bits(Pass::kForward),
+     bits(DType::kBf16, DType::kF16),
+     {64, 256},
+     {64, 256},
+     segmented_needs,
+     segmented_geometry,
+     "as above; a segment's effect is its decays and the state that the serial pass leaves from nothing"},
     {"cuda.multipass.single_forward",
      Api::kCuda,
      Series::kProduction,

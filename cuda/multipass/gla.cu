@@ -7,7 +7,7 @@
 //   gla_gradients.cuh  pass 3 of backward: dq, dk, dg     gla_spans.cuh what comes from pairs of tokens
 //   gla_outputs.cuh    the last pass: o, or dv
 #include "cuda/multipass/gla_kernels.h"
-#include "cuda/multipass/gla_parameters.h"
+#include "cuda/multipass/passes.h"
 
 namespace statescope::cuda {
 namespace {
@@ -42,6 +42,16 @@ std::size_t carve(const Problem& p, std::byte* base, GlaScratch& s) {
   }
   return used;
 }
+
+}  // namespace
+
+GlaScratch multipass::gla_scratch_at(const Problem& p, std::byte* base) {
+  GlaScratch s;
+  carve(p, base, s);
+  return s;
+}
+
+namespace {
 
 std::size_t scratch_bytes(const Problem& p, const Geometry&) {
   GlaScratch s;

@@ -14,7 +14,7 @@
 #include "cuda/multipass/gradients_hopper.h"
 #include "cuda/multipass/hopper.h"
 #include "cuda/multipass/kernels.h"
-#include "cuda/multipass/parameters.h"
+#include "cuda/multipass/passes.h"
 #include "cuda/tensor_map.h"
 #include "runtime/cuda_gradients.h"
 
@@ -52,6 +52,20 @@ std::size_t carve(const Problem& p, std::byte* base, Scratch& s) {
   if (delta) take(s.gram, count * square);
   return used;
 }
+
+}  // namespace
+
+namespace multipass {
+
+Scratch scratch_at(const Problem& p, std::byte* base) {
+  Scratch s;
+  carve(p, base, s);
+  return s;
+}
+
+}  // namespace multipass
+
+namespace {
 
 std::size_t scratch_bytes(const Problem& p, const Geometry&) {
   Scratch s;
@@ -107,7 +121,14 @@ KernelLaunch prepare_pass(const Problem& p, const std::string& name, const void*
               prepare_bytes(static_cast<int>(p.key_dim), scores));
 }
 
-/// Of the current device.
+}  // namespace
+
+namespace multipass {
+
+KernelLaunch inverse_pass(const Problem& p, const std::string& name) {
+  return prepare_pass(p, name, kernels_of(p).prepare_inverse, false);
+}
+
 int multiprocessors() {
   int device = 0, count = 0;
   check(cudaGetDevice(&device), "asking for the current device");
@@ -115,6 +136,12 @@ int multiprocessors() {
         "asking for the multiprocessors");
   return count;
 }
+
+}  // namespace multipass
+
+namespace {
+
+using multipass::multiprocessors;
 
 /// Backward on compute capability 9.0: whether the scores are made where the gradients of the state are.
 bool late_scores(const Problem& p) {

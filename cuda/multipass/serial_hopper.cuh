@@ -18,13 +18,17 @@ constexpr uint32_t kPanelBytes = kChunk * 128;  ///< 64 rows of 64 16-bit values
 struct Work {
   int n, h, e, column;
   Chain chain;
+  /// Of sequence `sequence`; subheads are counted over all heads.
+  __device__ __forceinline__ Work(const Arguments& a, int sequence, int subhead, int first_column)
+      : n(sequence),
+        h(subhead / a.expansion),
+        e(subhead % a.expansion),
+        column(first_column),
+        chain(chain_of(a, sequence)) {}
   __device__ __forceinline__ explicit Work(const SerialParameters& s)
-      : column(blockIdx.x % (s.p.a.value_dim / s.tile) * s.tile) {
-    const Arguments& a = s.p.a;
-    const int subhead = blockIdx.x / (a.value_dim / s.tile);
-    e = subhead % a.expansion, h = subhead / a.expansion % a.heads, n = subhead / a.expansion / a.heads;
-    chain = chain_of(a, n);
-  }
+      : Work(s.p.a, blockIdx.x / (s.p.a.value_dim / s.tile) / (s.p.a.heads * s.p.a.expansion),
+             blockIdx.x / (s.p.a.value_dim / s.tile) % (s.p.a.heads * s.p.a.expansion),
+             blockIdx.x % (s.p.a.value_dim / s.tile) * s.tile) {}
   /// Of a chunk in the scratch arrays.
   __device__ __forceinline__ int index(const Arguments& a, int chunk) const {
     return (static_cast<int>(chain.first_chunk + chunk) * a.heads + h) * a.expansion + e;
