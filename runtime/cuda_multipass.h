@@ -53,9 +53,10 @@ constexpr std::uint32_t states_bytes(int key_dim, int value_dim, bool delta) {
               kGateBytes) +
          value_tile(value_dim) / 16 * kTurnBytes;
 }
-/// Two stages of K, Q and the gates; one of do, the scores and the inverse.
+/// Two stages of K and the gates; one of Q, do, the scores and the inverse. At K = V = 128 and in the
+/// gradient pass the count of stages is what 99 KB allow, a block's share of compute capability 8.6 and 8.9.
 constexpr std::uint32_t state_gradients_bytes(int key_dim, int value_dim, bool delta) {
-  return 2 * (2 * rows_bytes(key_dim) + kGateBytes) + rows_bytes(value_tile(value_dim)) +
+  return 2 * (rows_bytes(key_dim) + kGateBytes) + rows_bytes(key_dim) + rows_bytes(value_tile(value_dim)) +
          (delta ? 2 : 1) * kSquareBytes + value_tile(value_dim) / 16 * kTurnBytes;
 }
 
@@ -149,6 +150,10 @@ constexpr int gradient_roles(bool delta) {
 constexpr int gradient_threads(int value_dim, bool delta) {
   return 32 * role_warps(value_dim) * gradient_roles(delta);
 }
+/// Slabs that have a place of their own; two more take that of the tiles.
+constexpr int early_slabs(int value_dim) {
+  return value_dim == 128 ? 1 : 2;
+}
 constexpr std::uint32_t slab_bytes(int value_dim) {
   return static_cast<std::uint32_t>((value_dim + kChunk) * 128);
 }
@@ -161,10 +166,11 @@ constexpr std::uint32_t gradient_tiles_bytes(int value_dim, bool delta) {
 constexpr std::uint32_t gradient_sums_bytes(int value_dim) {
   return static_cast<std::uint32_t>((13 + 2 * role_warps(value_dim)) * kChunk + 16) * 4;
 }
-/// Tiles or two slabs, two slabs more, the part of dk that the third role hands over, gates, terms of dg and
+/// Tiles or two slabs, early slabs, the part of dk that the third role hands over, gates, terms of dg and
 /// dbeta.
 constexpr std::uint32_t gradients_bytes(int value_dim, bool delta) {
-  return gradient_tiles_bytes(value_dim, delta) + 2 * slab_bytes(value_dim) +
+  return gradient_tiles_bytes(value_dim, delta) +
+         static_cast<std::uint32_t>(early_slabs(value_dim)) * slab_bytes(value_dim) +
          (delta ? kChunk * kSlab * 4 : 0) + kGateBytes + gradient_sums_bytes(value_dim);
 }
 

@@ -32,7 +32,8 @@ template <class T, int kKey, int kValue, bool kDelta>
 __global__ void __launch_bounds__(gradient_threads(kValue, kDelta), kValue > 128 ? 1 : 2)
     gradients(const __grid_constant__ Parameters p) {
   constexpr int kThreads = gradient_threads(kValue, kDelta), kTiles = role_tiles(kValue),
-                kWarps = role_warps(kValue), kSlabs = kKey / kSlab;
+                kWarps = role_warps(kValue), kSlabs = kKey / kSlab, kEarly = early_slabs(kValue),
+                kPlaces = kEarly + 2;
   extern __shared__ __align__(1024) uint8_t shared[];
   const Arguments& a = p.a;
   const int e = blockIdx.x % a.expansion, qk_head = blockIdx.x / a.expansion % a.qk_heads;
@@ -45,13 +46,16 @@ __global__ void __launch_bounds__(gradient_threads(kValue, kDelta), kValue > 128
   const uint32_t outputs = base, errors = outputs + rows_bytes(kValue),
                  corrections = errors + rows_bytes(kValue);
   const uint32_t early = base + gradient_tiles_bytes(kValue, kDelta),
-                 handover = early + 2 * slab_bytes(kValue),
+                 handover = early + kEarly * slab_bytes(kValue),
                  gates = handover + (kDelta ? kChunk * kSlab * 4 : 0);
   const float* const gamma = reinterpret_cast<const float*>(shared + (gates - base));
   const float* const beta = gamma + kChunk;
   GradientSums<kWarps>& sums = *reinterpret_cast<GradientSums<kWarps>*>(shared + (gates - base) + kGateBytes);
-  // Slabs 0 and 1 have a place of their own, 2 and 3 that of the tiles, and so on in turn.
-  const auto slab_at = [&](int s) { return (s % 4 < 2 ? early : base) + s % 2 * slab_bytes(kValue); };
+  // The first slabs have a place of their own, the next two that of the tiles, and so on in turn.
+  const auto slab_at = [&](int s) {
+    const int at = s % kPlaces;
+    return (at < kEarly ? early : base) + (at < kEarly ? at : at - kEarly) * slab_bytes(kValue);
+  };
 
   const int group = a.heads / a.qk_heads;
   for (int h = qk_head * group; h < (qk_head + 1) * group; ++h) {
@@ -92,8 +96,7 @@ __global__ void __launch_bounds__(gradient_threads(kValue, kDelta), kValue > 128
       copy_rows<kValue, kChunk, kThreads>(errors, words(a.v) + value_row, value_stride, chunk.count);
     }
     ptx::copies_commit();
-    fetch_slab(0);
-    fetch_slab(1);
+    for (int s = 0; s < kEarly; ++s) fetch_slab(s);
     const GradientWarp<T, kValue, kDelta> own{p,     Lane(lane), warp % kWarps * 16 * kTiles,
                                               gamma, beta,       sums.decays};
     const Lane& at = own.at;
@@ -111,7 +114,7 @@ __global__ void __launch_bounds__(gradient_threads(kValue, kDelta), kValue > 128
                   ? 0u
                   : pairs[((own.first + 16 * t + at.r + 8 * (m % 2)) * kChunk + 8 * (m / 2) + at.c) / 2];
     }
-    ptx::copies_wait<2>();
+    ptx::copies_wait<kEarly>();
     __syncthreads();
     for (int i = threadIdx.x; i < 8 * kChunk; i += kThreads) {
       const int tile = i / kChunk % 4, token = i % kChunk;
@@ -198,11 +201,10 @@ __global__ void __launch_bounds__(gradient_threads(kValue, kDelta), kValue > 128
           square[t][block][2] |= lower.z, square[t][block][3] |= lower.w;
         }
     }
-    if (kSlabs > 2) fetch_slab(2);
-    if (kSlabs > 3) fetch_slab(3);
+    for (int s = kEarly; s < min(kPlaces, kSlabs); ++s) fetch_slab(s);
     for (int s = 0; s < kSlabs; ++s) {
-      if (s + 3 < kSlabs)
-        ptx::copies_wait<3>();
+      if (s + kPlaces - 1 < kSlabs)
+        ptx::copies_wait<kPlaces - 1>();
       else if (s + 2 < kSlabs)
         ptx::copies_wait<2>();
       else if (s + 1 < kSlabs)
@@ -309,9 +311,9 @@ __global__ void __launch_bounds__(gradient_threads(kValue, kDelta), kValue > 128
             }
           }
       }
-      if (s + 4 < kSlabs) {
+      if (s + kPlaces < kSlabs) {
         __syncthreads();  // everyone is done with the slab
-        fetch_slab(s + 4);
+        fetch_slab(s + kPlaces);
       }
     }
 

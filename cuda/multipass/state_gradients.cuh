@@ -22,20 +22,23 @@ __global__ void __launch_bounds__(2 * value_tile(kValue), serial_blocks(kKey, kV
   const Chain chain = chain_of(a, n);
   const int chunks = chain.chunks(), lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const uint32_t base = ptx::shared_address(shared);
-  const uint32_t keys = base, queries = keys + 2 * rows_bytes(kKey), outputs = queries + 2 * rows_bytes(kKey),
+  const uint32_t keys = base, queries = keys + 2 * rows_bytes(kKey), outputs = queries + rows_bytes(kKey),
                  score = outputs + rows_bytes(kTile), inverse = score + kSquareBytes,
                  gates = inverse + (kDelta ? kSquareBytes : 0),
                  turn = gates + 2 * kGateBytes + warp * kTurnBytes;
   const auto index = [&](int i) { return ((chain.first_chunk + i) * a.heads + h) * a.expansion + e; };
-  const auto fetch_keys = [&](int i) {  // read to the end of a step: two stages
-    const Chunk chunk = chain.chunk(i);
+  const auto fetch_rows = [&](uint32_t to, const void* from, const Chunk& chunk) {
+    copy_rows<kKey, kChunk, kThreads>(to, words(from) + key_row(a, chunk.first, from_head, e) * kKey,
+                                      int64_t{a.qk_heads} * a.expansion * kKey, chunk.count);
+  };
+  const auto fetch_keys = [&](int i) {  // read from the beginning to the end of a step: two stages
     const int stage = i % 2;
-    const int64_t row = key_row(a, chunk.first, from_head, e) * kKey,
-                  stride = int64_t{a.qk_heads} * a.expansion * kKey;
-    copy_rows<kKey, kChunk, kThreads>(keys + stage * rows_bytes(kKey), words(a.k) + row, stride, chunk.count);
-    copy_rows<kKey, kChunk, kThreads>(queries + stage * rows_bytes(kKey), words(a.q) + row, stride,
-                                      chunk.count);
+    fetch_rows(keys + stage * rows_bytes(kKey), a.k, chain.chunk(i));
     copy_plain<kGateBytes, kThreads>(gates + stage * kGateBytes, p.s.gates + index(i) * 2 * kChunk);
+    ptx::copies_commit();
+  };
+  const auto fetch_queries = [&](int i) {  // read at the end of a step, and asked for at its beginning
+    fetch_rows(queries, a.q, chain.chunk(i));
     ptx::copies_commit();
   };
   const auto fetch_rest = [&](int i) {  // read in the first half of a step: one
@@ -57,12 +60,13 @@ __global__ void __launch_bounds__(2 * value_tile(kValue), serial_blocks(kKey, kV
   for (int i = chunks - 1; i >= 0; --i) {
     ptx::copies_wait<0>();
     __syncthreads();  // everyone has this chunk's tiles and is done with those of the one after
+    fetch_queries(i);
     if (i > 0) fetch_keys(i - 1);
     int here = lane;
     asm volatile("" : "+r"(here));  // addresses are computed anew for each chunk: registers are short
     const Lane at(here);
     const int stage = i % 2;
-    const uint32_t key = keys + stage * rows_bytes(kKey), query = queries + stage * rows_bytes(kKey);
+    const uint32_t key = keys + stage * rows_bytes(kKey);
     const float* const gamma = reinterpret_cast<const float*>(shared + (gates - base) + stage * kGateBytes);
     const float* const beta = gamma + kChunk;
     const float last = gamma[kChunk - 1];
@@ -130,12 +134,15 @@ __global__ void __launch_bounds__(2 * value_tile(kValue), serial_blocks(kKey, kV
         du[block][m] = ptx::pack<T>(a.scale * ptx::exp2_fast(g.x) * x.x, a.scale * ptx::exp2_fast(g.y) * x.y);
       }
     }
-    if (i > 0) {
-      __syncthreads();  // everyone is done with do, the scores and the inverse
-      fetch_rest(i - 1);
-    }
+    if (i > 0)
+      ptx::copies_wait<1>();  // for the queries
+    else
+      ptx::copies_wait<0>();
+    __syncthreads();  // everyone has them, and is done with do, the scores and the inverse
+    if (i > 0) fetch_rest(i - 1);
 #pragma unroll
-    for (int block = 0; block < 4; ++block) gradient.template add_tokens<T>(du[block], query, 16 * block, at);
+    for (int block = 0; block < 4; ++block)
+      gradient.template add_tokens<T>(du[block], queries, 16 * block, at);
   }
   if (a.dh0) gradient.store(a.dh0 + state_at, kValue, Lane(lane));
 }

@@ -100,6 +100,23 @@ TEST(Variants, NaiveRunsOutWhereThePaperDoes) {
   }
 }
 
+/// 99 KB a block are enough for the passes of K = V = 128, except for the gradients of gla.
+TEST(Variants, PassesFitConsumerDevices) {
+  DeviceLimits limits = large_cuda();
+  limits.shared_memory_per_workgroup = 101376;
+  limits.compute_capability = 86;
+  for (Rule rule : {Rule::kLinear, Rule::kSsd, Rule::kGatedDelta}) {
+    for (Pass pass : {Pass::kForward, Pass::kBackward}) {
+      for (std::int64_t dim : {64, 128}) {
+        Problem p = sized(rule, pass, 8, dim);
+        p.form = Form::kChunked, p.dtype = DType::kBf16, p.seq_len = 1000;
+        EXPECT_EQ(choose_variant(p, limits, "RTX 3090").variant->name,
+                  pass == Pass::kForward ? "cuda.multipass.forward" : "cuda.multipass.backward");
+      }
+    }
+  }
+}
+
 TEST(Variants, WarpgroupPassesRunWhereTheyExist) {
   DeviceLimits older = large_cuda();
   older.compute_capability = 80;
