@@ -10,8 +10,10 @@
 namespace statescope::cuda_multipass {
 namespace {
 
-/// Of device memory, a multiprocessor's share; of the L2 cache, all of it. Bytes.
-constexpr double kMemoryBytes = 30e3, kCacheBytes = 3.6e6;
+/// Of device memory, a multiprocessor's share: bytes.
+constexpr double kMemoryBytes = 30e3;
+/// M h of a block's columns, a block a multiprocessor: always, and in proportion to K K at K = 128.
+constexpr double kJoinStart = 0.5, kJoinStep = 2.5;
 /// Cutting, joining: launches of next to no work.
 constexpr double kLaunch = 4;
 /// Segments must gain this much.
@@ -41,8 +43,7 @@ struct Work {
   double multiprocessors;
   bool delta() const { return rule == Rule::kGatedDelta; }
   bool gla() const { return rule == Rule::kGla; }
-  /// Latencies grow with K, though not in proportion.
-  double wider() const { return 0.7 + 0.3 * k / 128; }
+  bool wide() const { return k > 128; }
 };
 Work work_of(const Problem& p, int segments, std::uint32_t multiprocessors) {
   Work w{};
@@ -86,8 +87,8 @@ double tile_bytes(const Work& w, int tile, int columns, bool state, bool result)
 /// The serial pass of gla; blocks that share a multiprocessor count as one.
 double gla_states_time(const Work& w) {
   const int tile = value_tile(w.v), together = gla_state_blocks(w.k, w.v);
-  return time_of(Serial{6, 1.5 * w.wider(), together * tile_bytes(w, tile, w.v, true, false)}, w,
-                 w.subheads * w.v / tile / together);
+  return time_of(Serial{6, std::max(0.75, 1.2 * w.k / 128), together * tile_bytes(w, tile, w.v, true, false)},
+                 w, w.subheads * w.v / tile / together);
 }
 
 double forward_time(std::string_view variant, const Work& w) {
@@ -95,18 +96,22 @@ double forward_time(std::string_view variant, const Work& w) {
   if (variant == "cuda.multipass.single_forward") {
     const double bytes = tile_bytes(w, 64, w.v, false, true) + (rows_bytes(w.k) + kSquareBytes) * 64.0 / w.v;
     return time_of(delta ? Parallel{10, 0.0145} : Parallel{7, 0.01}, w) +
-           time_of(Serial{7, delta ? 1.1 : 0.9, bytes}, w, w.subheads * w.v / 64);
+           time_of(Serial{7, (delta ? 1.1 : 0.9) * (w.k < 128 ? 0.86 : 1), bytes}, w, w.subheads * w.v / 64);
   }
   if (variant.starts_with("cuda.chunked.")) {
-    const Serial steps = w.gla() ? Serial{15, 3.7, 120e3} : Serial{15, delta ? 3.1 : 1.85, 66e3};
+    const Serial steps = w.gla() ? Serial{18, 3.7, 120e3} : Serial{18, delta ? 3.1 : 1.85, 66e3};
     return time_of(steps, w, w.subheads, true);
   }
   if (w.gla()) return time_of(Parallel{23, 0.069}, w) + gla_states_time(w);
   const int tile =
       serial_tile(static_cast<std::int64_t>(w.subheads), w.v, static_cast<std::uint32_t>(w.multiprocessors));
   return time_of(delta ? Parallel{23, 0.034} : Parallel{20, 0.0295}, w) +
-         time_of(Serial{6, (delta ? 1.0 : 0.67) * w.wider(), tile_bytes(w, tile, w.v, true, delta)}, w,
-                 w.subheads * w.v / tile);
+         time_of(Serial{6,
+                        w.wide() ? 1.28
+                        : delta  ? 1.0
+                                 : 0.67,
+                        tile_bytes(w, tile, w.v, true, delta)},
+                 w, w.subheads * w.v / tile);
 }
 
 /// What is not in the forward itself: cutting, what the segments do, joining.
@@ -115,13 +120,17 @@ double segments_time(const Work& w, int segments, bool prepared) {
   const int columns = transition_columns(w.k, w.v, w.delta()),
             tile = transition_tile(static_cast<std::int64_t>(w.subheads), w.k, w.v, w.delta(),
                                    static_cast<std::uint32_t>(w.multiprocessors));
-  const double latency = (w.delta() ? 0.73 : 0.55) * (tile > 64 ? 1.3 : 1) * w.wider();
-  double time = 2 * kLaunch + time_of(Serial{9, latency, tile_bytes(w, tile, columns, false, false)}, w,
+  const double latency = (w.delta()   ? tile > 64 ? 1.12 : 0.73
+                          : tile > 64 ? 0.7
+                                      : 0.55) *
+                         (w.delta() && w.wide() ? 1.6 : 1);
+  double time = 2 * kLaunch + time_of(Serial{12, latency, tile_bytes(w, tile, columns, false, false)}, w,
                                       w.subheads * columns / tile);
   if (!prepared) time += time_of(w.delta() ? Parallel{8, 0.0092} : Parallel{5, 0.0012}, w);
   if (!w.delta()) return time + 0.3 * segments;
-  const double read = w.subheads / segments * w.v / kJoinColumns * w.k * w.k * 4;
-  return time + (segments - 1) * std::max(1.5 * w.k * w.k / (128 * 128), read / kCacheBytes);
+  const double blocks = w.subheads / segments * w.v / kJoinColumns;
+  return time + (segments - 1) * std::ceil(blocks / w.multiprocessors) *
+                    (kJoinStart + kJoinStep * w.k * w.k / (128 * 128));
 }
 
 }  // namespace

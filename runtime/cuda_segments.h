@@ -48,19 +48,12 @@ constexpr int transition_tile(std::int64_t chains, int key_dim, int value_dim, b
   return narrow || chains * transition_columns(key_dim, value_dim, delta) / 64 <= multiprocessors ? 64 : 128;
 }
 
-/// Joining by matrices: a block walks the segments of a subhead with 16 columns of the state. M is read again
-/// for every 16 (with 8 the L2 cache's rate decided). It passes through a ring of slabs of some channels,
-/// each row of which a warp's lanes read at once; eight warps share the channels, and their parts are added
-/// at the end.
-inline constexpr int kJoinThreads = 256, kJoinColumns = 16, kJoinStages = 4;
-inline constexpr std::uint32_t kJoinSlabBytes = 16384;
-constexpr int join_slab(int key_dim) {
-  return static_cast<int>(kJoinSlabBytes) / 4 / key_dim;
-}
-/// The ring, the state's columns, the warps' parts of the next ones.
+/// Joining by matrices: a block walks the segments of a subhead with 16 columns of the state; M is read again
+/// for every 16. Eight warps share the channels, and their parts are added at the end.
+inline constexpr int kJoinThreads = 256, kJoinColumns = 16;
+/// The state's columns, and the warps' parts of the next ones.
 constexpr std::uint32_t join_bytes(int key_dim) {
-  return kJoinStages * kJoinSlabBytes +
-         (1 + kJoinThreads / 32) * static_cast<std::uint32_t>(key_dim * kJoinColumns * 4);
+  return (1 + kJoinThreads / 32) * static_cast<std::uint32_t>(key_dim * kJoinColumns * 4);
 }
 
 }  // namespace statescope::cuda_multipass

@@ -58,14 +58,17 @@ __global__ void __launch_bounds__(kJoinThreads) join_decays(const __grid_constan
   if (p.ht) reinterpret_cast<float4*>(p.ht)[at(blockIdx.z)] = h;
 }
 
-/// Where M is a matrix. Lanes share out the rows of M h, kRows each; warps the channels of h. In shared
-/// memory the columns of the state stand as a lane wants them: [row of the lane][four columns][lane], so
-/// that neither warps' parts nor their sums meet in a bank.
+/// Where M is a matrix. Lanes share out the rows of M h, kRows each; warps the channels of h, so that each
+/// value of M goes from device memory to the one thread that wants it, kGroup channels ahead of their turn.
+/// In shared memory the columns of the state stand as a lane wants them: [row of the lane][four
+/// columns][lane], so that neither warps' parts nor their sums meet in a bank.
 template <int kKey>
 struct JoinShape {
   static constexpr int kRows = kKey / 32, kElements = kKey * kJoinColumns / kJoinThreads;
   static constexpr int kFours = kJoinColumns / 4;
-  static constexpr uint32_t kState = kJoinStages * kJoinSlabBytes, kParts = kState + kKey * kJoinColumns * 4;
+  static constexpr int kChannels = kKey / (kJoinThreads / 32);  ///< of a warp
+  static constexpr int kGroup = kChannels < 8 ? kChannels : 32 / kRows < 8 ? 32 / kRows : 8;
+  static constexpr int kGroups = kChannels / kGroup;
   /// Row r of a lane: fours of them side by side, as M is read.
   __device__ __forceinline__ static int row(int r, int lane) {
     return kRows < 4 ? kRows * lane + r : r / 4 * 128 + 4 * lane + r % 4;
@@ -94,14 +97,12 @@ template <int kKey>
 __global__ void __launch_bounds__(kJoinThreads) join_matrices(const __grid_constant__ JoinParameters p) {
   using Shape = JoinShape<kKey>;
   constexpr int kRows = Shape::kRows, kElements = Shape::kElements, kFours = Shape::kFours,
-                kSlab = join_slab(kKey), kSlabs = kKey / kSlab;
+                kGroup = Shape::kGroup, kGroups = Shape::kGroups;
   extern __shared__ __align__(1024) uint8_t shared[];
-  const uint32_t base = ptx::shared_address(shared);
-  float* const state = reinterpret_cast<float*>(shared + Shape::kState);
-  float* const parts = reinterpret_cast<float*>(shared + Shape::kParts);
+  float* const state = reinterpret_cast<float*>(shared);
+  float* const parts = state + kKey * kJoinColumns;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, column = blockIdx.x * kJoinColumns;
-  const int subhead = blockIdx.y, subheads = gridDim.y;
-  const int64_t first = int64_t{blockIdx.z} * p.segments;
+  const int64_t stride = int64_t{gridDim.y}, first = int64_t{blockIdx.z} * p.segments;
   // The elements of the state that this thread adds up: number kJoinThreads j + thread in that order.
   int place[kElements];  // in a state in device memory
 #pragma unroll
@@ -110,24 +111,23 @@ __global__ void __launch_bounds__(kJoinThreads) join_matrices(const __grid_const
     place[j] =
         Shape::row(e / (kFours * 128), e / 4 % 32) * p.value_dim + column + e / 128 % kFours * 4 + e % 4;
   }
-  const auto at = [&](int64_t n) { return (n * subheads + subhead) * kKey * p.value_dim; };
-  const int slabs = (p.segments - 1) * kSlabs;  // of the segments from the second on
-  const auto fetch = [&](int i) {
-    if (i < slabs) {
-      const float* const from = p.effects.transitions +
-                                ((first + 1 + i / kSlabs) * subheads + subhead) * kKey * kKey +
-                                i % kSlabs * kSlab * kKey;
-      copy_plain<kJoinSlabBytes, kJoinThreads>(base + i % kJoinStages * kJoinSlabBytes, from);
-    }
-    ptx::copies_commit();  // an empty group too, so that the wait counts on
-  };
+  const auto at = [&](int64_t n) { return (n * stride + blockIdx.y) * kKey * p.value_dim; };
+  // M from the second segment on, this warp's channels.
+  const float* const matrices = p.effects.transitions + ((first + 1) * stride + blockIdx.y) * kKey * kKey +
+                                warp * Shape::kChannels * kKey;
+  const auto fetch = [&](float(&m)[kGroup][kRows], int s, int group) {
+    if (s == p.segments) return;
 #pragma unroll
-  for (int i = 0; i < kJoinStages - 1; ++i) fetch(i);
+    for (int k = 0; k < kGroup; ++k)
+      Shape::load(m[k], matrices + (s - 1) * stride * kKey * kKey + (group * kGroup + k) * kKey, lane);
+  };
+  float ahead[kGroup][kRows];
+  fetch(ahead, 1, 0);
   float next[kElements];
 #pragma unroll
   for (int j = 0; j < kElements; ++j) {
-    p.starts[at(first) + place[j]] = p.h0 ? p.h0[at(blockIdx.z) + place[j]] : 0.f;
     next[j] = p.effects.ends[at(first) + place[j]];
+    p.starts[at(first) + place[j]] = p.h0 ? p.h0[at(blockIdx.z) + place[j]] : 0.f;
   }
   for (int s = 1;; ++s) {  // next: the state before segment s
     float* const to = s < p.segments ? p.starts + at(first + s) : p.ht ? p.ht + at(blockIdx.z) : nullptr;
@@ -136,20 +136,26 @@ __global__ void __launch_bounds__(kJoinThreads) join_matrices(const __grid_const
       state[kJoinThreads * j + threadIdx.x] = next[j];
       if (to) to[place[j]] = next[j];
     }
-    if (s == p.segments) break;
+    if (s == p.segments) return;
 #pragma unroll
     for (int j = 0; j < kElements; ++j) next[j] = p.effects.ends[at(first + s) + place[j]];
+    __syncthreads();  // the state is there
     float sum[kRows][kJoinColumns] = {};
-    for (int slab = 0; slab < kSlabs; ++slab) {
-      const int i = (s - 1) * kSlabs + slab;
-      ptx::copies_wait<kJoinStages - 2>();
-      __syncthreads();  // everyone has this slab and the state, and is done with the slab before
-      fetch(i + kJoinStages - 1);
-      const float* const m = reinterpret_cast<const float*>(shared + i % kJoinStages * kJoinSlabBytes);
+#pragma unroll 2
+    for (int group = 0; group < kGroups; ++group) {
+      float m[kGroup][kRows];
 #pragma unroll
-      for (int k = 0; k < kSlab / 8; ++k) {
-        const int channel = kSlab / 8 * warp + k;
-        const float4* const h = reinterpret_cast<const float4*>(state) + Shape::piece(kSlab * slab + channel);
+      for (int k = 0; k < kGroup; ++k)
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) m[k][r] = ahead[k][r];
+      if (group + 1 < kGroups)
+        fetch(ahead, s, group + 1);
+      else
+        fetch(ahead, s + 1, 0);
+#pragma unroll
+      for (int k = 0; k < kGroup; ++k) {
+        const float4* const h = reinterpret_cast<const float4*>(state) +
+                                Shape::piece(warp * Shape::kChannels + group * kGroup + k);
         float columns[kJoinColumns];
 #pragma unroll
         for (int four = 0; four < kFours; ++four) {
@@ -157,12 +163,10 @@ __global__ void __launch_bounds__(kJoinThreads) join_matrices(const __grid_const
           columns[4 * four] = x.x, columns[4 * four + 1] = x.y;
           columns[4 * four + 2] = x.z, columns[4 * four + 3] = x.w;
         }
-        float rows[kRows];
-        Shape::load(rows, m + channel * kKey, lane);
 #pragma unroll
         for (int r = 0; r < kRows; ++r)
 #pragma unroll
-          for (int v = 0; v < kJoinColumns; ++v) sum[r][v] = fmaf(rows[r], columns[v], sum[r][v]);
+          for (int v = 0; v < kJoinColumns; ++v) sum[r][v] = fmaf(m[k][r], columns[v], sum[r][v]);
       }
     }
 #pragma unroll
@@ -171,14 +175,13 @@ __global__ void __launch_bounds__(kJoinThreads) join_matrices(const __grid_const
       for (int four = 0; four < kFours; ++four)
         reinterpret_cast<float4*>(parts)[((warp * kRows + r) * kFours + four) * 32 + lane] = {
             sum[r][4 * four], sum[r][4 * four + 1], sum[r][4 * four + 2], sum[r][4 * four + 3]};
-    __syncthreads();
+    __syncthreads();  // everyone is done with the state, and all parts are there
 #pragma unroll
     for (int j = 0; j < kElements; ++j)
 #pragma unroll
       for (int w = 0; w < kJoinThreads / 32; ++w)
         next[j] += parts[w * kKey * kJoinColumns + kJoinThreads * j + threadIdx.x];
   }
-  ptx::copies_wait<0>();
 }
 
 template <class Parameters>
