@@ -88,25 +88,27 @@ struct SerialMap {
   int stages = 0;
   std::uint32_t value = 0, score = 0, inverse = 0, stage = 0;  ///< offsets in a stage, and its size
   std::uint32_t state = 0, result = 0, factors = 0, barriers = 0, bytes = 0;
+  std::uint32_t made = 0;  ///< two places for P where the block makes it, in turn
 };
 inline constexpr std::uint32_t kFactorBytes = 4 * kChunk * 4, kStageBarrierBytes = 3 * 8;
-/// `queries`: Q and P come too. `state`, `result`: what leaves.
-constexpr SerialMap serial_map(int key_dim, int tile, bool delta, bool queries, bool state, bool result) {
+/// `queries`: Q and P come too. `state`, `result`: what leaves. `made`: P does not come but is made.
+constexpr SerialMap serial_map(int key_dim, int tile, bool delta, bool queries, bool state, bool result,
+                               bool made = false) {
   constexpr int kMostStages = 3;  // one at work, two on their way
   SerialMap map;
   map.value = (queries ? 2 : 1) * rows_bytes(key_dim);
   map.score = map.value + rows_bytes(tile);
-  map.inverse = map.score + (queries ? kSquareBytes : 0);
+  map.inverse = map.score + (queries && !made ? kSquareBytes : 0);
   map.stage = map.inverse + (delta ? kSquareBytes : 0);
-  const std::uint32_t leaving =
-      (state ? static_cast<std::uint32_t>(tile * key_dim * 2) : 0) + (result ? rows_bytes(tile) : 0);
+  const std::uint32_t leaving = (state ? static_cast<std::uint32_t>(tile * key_dim * 2) : 0) +
+                                (result ? rows_bytes(tile) : 0) + (made ? 2 * kSquareBytes : 0);
   while (map.stages < kMostStages &&
          (map.stages + 1) * (map.stage + kFactorBytes + kStageBarrierBytes) + leaving <= kHopperSharedBytes)
     ++map.stages;
   const std::uint32_t stages = static_cast<std::uint32_t>(map.stages);
   map.state = stages * map.stage;
   map.factors = map.state + leaving;
-  map.result = map.factors - rows_bytes(tile);
+  map.result = map.factors - rows_bytes(tile), map.made = map.factors - 2 * kSquareBytes;
   map.barriers = map.factors + stages * kFactorBytes;
   map.bytes = map.barriers + stages * kStageBarrierBytes;
   return map;
@@ -116,6 +118,10 @@ constexpr SerialMap states_map(int key_dim, int tile, bool delta) {
 }
 constexpr SerialMap state_gradients_map(int key_dim, int tile, bool delta) {
   return serial_map(key_dim, tile, delta, true, true, true);
+}
+/// Where P is made, dr leaves through the place of do, so that three stages fit at K = V = 128.
+constexpr SerialMap state_gradients_scores_map(int key_dim, int tile, bool delta) {
+  return serial_map(key_dim, tile, delta, true, true, false, true);
 }
 /// States and outputs in one pass, for one subhead a head and few chains: 64 columns of V a block.
 constexpr SerialMap single_map(int key_dim, bool delta) {

@@ -169,7 +169,8 @@ Geometry hopper_multipass_geometry(const Problem& p, const DeviceLimits& limits)
        : has_hopper_gradients(k, v) ? hopper_gradient_map(k, v, delta).bytes
                                     : gradients_bytes(v, delta),
        states_map(k, tile, delta).bytes,
-       backward ? state_gradients_map(k, std::min(tile, widest_serial_tile(k, v, true)), delta).bytes : 0});
+       backward ? state_gradients_map(k, std::min(tile, widest_serial_tile(k, v, true)), delta).bytes : 0,
+       backward && has_hopper_gradients(k, v) ? state_gradients_scores_map(k, tile, delta).bytes : 0});
   return g;
 }
 

@@ -177,6 +177,7 @@ KernelLaunch hopper_serial_pass(const Problem& p, int tile, const std::string& n
              gradients = scores || serial == Serial::kGradients, single = serial == Serial::kSingle;
   tile = std::min(tile, widest_serial_tile(k, v, gradients));
   const SerialMap map = single      ? single_map(k, delta)
+                        : scores    ? state_gradients_scores_map(k, tile, delta)
                         : gradients ? state_gradients_map(k, tile, delta)
                                     : states_map(k, tile, delta);
   const multipass::SerialKernels kernels = p.dtype == DType::kBf16 ? multipass::serial_kernels_bf16(delta, k)

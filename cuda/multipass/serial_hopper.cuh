@@ -92,7 +92,7 @@ struct Feeder {
       const int key_row = key_head(a, work.h) * a.expansion + work.e, batch = a.cu_seqlens ? 0 : work.n,
                 begin = a.cu_seqlens ? static_cast<int>(work.chain.begin) : 0,
                 token = begin + chunk() * kChunk, row = work.index(a, chunk()) * kChunk;
-      ptx::barrier_arrive_expect(arrived, map.stage - (kScores ? kSquareBytes : 0));
+      ptx::barrier_arrive_expect(arrived, map.stage);
       ptx::copy_tile_5d(to, &s.key, arrived, 0, token, 0, key_row, batch);
       if (kQueries) ptx::copy_tile_5d(to + map.value / 2, &s.query, arrived, 0, token, 0, key_row, batch);
       ptx::copy_tile_5d(to + map.value, &s.value, arrived, 0, token, work.column / 64, work.h, batch);

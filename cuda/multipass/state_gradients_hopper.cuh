@@ -4,16 +4,16 @@
 //   others) dS^T <- e^gamma_C dS^T + scale (e^gamma o dO)^T Q - (e^gamma o dR)^T K
 // dO^T P and the product with Q do not wait for the chain and run in its shadow. 8 x 64 x 64 x 128
 // multiply-adds a warpgroup and step at K = 128, 1,024 cycles of the tensor cores; two stages of tiles are
-// 130 KB.
+// 130 KB, and three without P are 168.
 #include "cuda/multipass/serial_hopper.cuh"
 
 namespace statescope::cuda::multipass {
 
-/// P^T of a chunk to its place in the stage: rows j of this warpgroup, columns i >= j, half of them at a time
+/// P^T of a chunk to its place: rows j of this warpgroup, columns i >= j, half of them at a time
 /// for the registers; the rest stays zero.
 template <class T, int kKey>
-__device__ __forceinline__ void make_scores(uint32_t tiles, const SerialMap& map, const float* gamma,
-                                            int warp, const Lane& at) {
+__device__ __forceinline__ void make_scores(uint32_t tiles, const SerialMap& map, uint32_t score,
+                                            const float* gamma, int warp, const Lane& at) {
   const uint64_t keys = ptx::operand(tiles, 16, 1024),
                  queries = ptx::operand(tiles + map.value / 2, 16, 1024);
   const int row = 16 * warp + at.r;
@@ -40,7 +40,7 @@ __device__ __forceinline__ void make_scores(uint32_t tiles, const SerialMap& map
         const float gamma_j = gamma[row + 8 * half];
         const float left = ptx::exp2_fast(gamma_i.x - gamma_j) * x[4 * n + 2 * half],
                     right = ptx::exp2_fast(gamma_i.y - gamma_j) * x[4 * n + 2 * half + 1];
-        ptx::store_shared(place(tiles + map.score, at.element, 16 * warp + 8 * half, first),
+        ptx::store_shared(place(score, at.element, 16 * warp + 8 * half, first),
                           ptx::pack<T>(from >= 0 ? left : 0.f, from + 1 >= 0 ? right : 0.f));
       }
     }
@@ -52,15 +52,14 @@ __device__ __forceinline__ void feed_and_score(const SerialParameters& s, uint8_
   const SerialMap& map = s.map;
   const uint32_t base = ptx::shared_address(shared);
   const int thread = threadIdx.x % 128, warp = __shfl_sync(~0u, thread / 32, 0);
-  for (int stage = 0; stage < map.stages; ++stage)
-    for (int i = thread; i < int(kSquareBytes) / 4; i += 128)
-      ptx::store_shared(base + stage * map.stage + map.score + 4 * i, 0u);
+  for (int i = thread; i < 2 * int(kSquareBytes) / 4; i += 128)
+    ptx::store_shared(base + map.made + 4 * i, 0u);
   ptx::named_barrier(3, 128);
   Feeder<kDelta, true, true, true> feeder(s, shared, work);
   const int chunks = work.chain.chunks();
   if (warp == 0)
     while (!feeder.done() && feeder.it + 1 < map.stages) feeder.step();
-  int slot = 0, parity = 0;
+  int slot = 0, parity = 0, used = 0, used_parity = 0;  // used: of the chunk before the last
   for (int it = 0; it < chunks; ++it) {
     const uint32_t arrived = full(map, base, slot);
     bool fed = feeder.done();
@@ -68,10 +67,14 @@ __device__ __forceinline__ void feed_and_score(const SerialParameters& s, uint8_
       while (!ptx::barrier_test(arrived, parity))
         if (!fed && feeder.ready()) feeder.step(), fed = true;
     ptx::barrier_wait(arrived, parity);
+    if (it >= 2) {  // its scores' place is wanted
+      ptx::barrier_wait(empty(map, base, used), used_parity);
+      if (++used == map.stages) used = 0, used_parity ^= 1;
+    }
     int lane = thread % 32;
     asm volatile("" : "+r"(lane));  // addresses are computed anew for each chunk: registers are short
     make_scores<T, kKey>(
-        base + slot * map.stage, map,
+        base + slot * map.stage, map, base + map.made + it % 2 * kSquareBytes,
         reinterpret_cast<const float*>(shared + map.factors + slot * kFactorBytes) + 3 * kChunk, warp,
         Lane(lane));
     ptx::fence_async_proxy();
@@ -87,10 +90,10 @@ __device__ __forceinline__ void retreat(const SerialParameters& s, uint8_t* shar
   const SerialMap& map = s.map;
   const uint32_t base = ptx::shared_address(shared);
   const Thread at;
-  const Sender sender(s, work, at, base);
+  Sender sender(s, work, at, base);
   WarpgroupState<T, kKey> gradient;
   gradient.load(a.dht ? a.dht + work.state(a) : nullptr, a.value_dim, at);
-  int slot = 0, parity = 0;
+  int slot = 0, parity = 0, last = -1;
   uint32_t outputs[16];  // dO^T
   const auto load_outputs = [&](int i) {
     ptx::barrier_wait(full(map, base, slot), parity);
@@ -106,7 +109,10 @@ __device__ __forceinline__ void retreat(const SerialParameters& s, uint8_t* shar
         reinterpret_cast<const float*>(shared + map.factors + slot * kFactorBytes) + at.c;
     // Whatever does not wait for a product is done while one runs.
     float now[32], later[32];
-    const uint64_t score = ptx::operand(tiles + map.score, 16, 1024);
+    const uint64_t score = ptx::operand(
+        kScores ? base + map.made + (chunks - 1 - i) % 2 * kSquareBytes : tiles + map.score, 16, 1024);
+    // do is in registers: dr can leave through its place, which is free once it has left.
+    if constexpr (kScores) sender.result = tiles + map.value + at.wg * kPanelBytes;
     constexpr int kAtOnce = kKey == 128 ? 2 : 1;  // of K = 256 the registers hold no more
     const float decay = factors[kChunk - 1 - at.c];
     gradient.template copy<true, kAtOnce>(
@@ -132,6 +138,7 @@ __device__ __forceinline__ void retreat(const SerialParameters& s, uint8_t* shar
     }
     gradient.add_tokens(u, tiles + map.value / 2);
     sender.send_state(i);
+    if (kScores && last >= 0) ptx::warp_arrive(empty(map, base, last));
     ptx::wgmma_wait<1>();
     ptx::pin(now);
     ptx::pin(later);
@@ -159,12 +166,12 @@ __device__ __forceinline__ void retreat(const SerialParameters& s, uint8_t* shar
       for (int m = 0; m < 16; ++m) dr[m] = ptx::pack<T>(now[2 * m], now[2 * m + 1]);
     }
     sender.send_result(i, dr);
-    const int last = slot;
+    last = slot;
     if (++slot == map.stages) slot = 0, parity ^= 1;
     if (i > 0) load_outputs(i - 1);
     ptx::wgmma_wait<0>();
     gradient.pin();
-    ptx::warp_arrive(empty(map, base, last));
+    if constexpr (!kScores) ptx::warp_arrive(empty(map, base, last));
   }
   if (a.dh0) gradient.store(a.dh0 + work.state(a), a.value_dim, at);
   sender.finish();

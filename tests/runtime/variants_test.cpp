@@ -147,6 +147,17 @@ TEST(Variants, RingOfTheGradientsHoldsAChunkAndMore) {
       }
 }
 
+TEST(Variants, GradientsOfTheStateHaveThreeStages) {
+  for (int k : {64, 128})
+    for (int tile : {64, 128})
+      for (bool delta : {false, true}) {
+        const cuda_multipass::SerialMap map = cuda_multipass::state_gradients_scores_map(k, tile, delta);
+        EXPECT_EQ(map.stages, 3);
+        EXPECT_LE(map.bytes, large_cuda().shared_memory_per_workgroup);
+        EXPECT_EQ(map.made % 1024, 0u);
+      }
+}
+
 TEST(Variants, ForwardOfFewChainsRunsInPasses) {
   const auto variant = [](Rule rule, std::int64_t expansion, std::int64_t batch, std::int64_t dim) {
     Problem p = sized(rule, Pass::kForward, expansion, dim);
