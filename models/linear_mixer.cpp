@@ -88,8 +88,7 @@ bool runs_front_end(const LinearMixer& m, const MixerContext& in) {
                          m.qk_activation == Activation::kSilu;
   const bool norms = !m.rotary && m.l2_norm == (m.rule() == Rule::kGatedDelta);
   const Api api = in.recurrence.device().info().api;
-  const bool there = keeps_history(api) && has(front_end_passes(api), Pass::kForward) &&
-                     has(front_end_passes(api), Pass::kStep);
+  const bool there = has(front_end_passes(api), Pass::kForward) && has(front_end_passes(api), Pass::kStep);
   return there && expands && convolves && norms && m.key_dim % 16 == 0 && m.key_dim <= 256 && !in.observer &&
          in.mitigation.kind == MitigationKind::kNone;
 }

@@ -24,8 +24,7 @@ std::span<const Variant> variants_of(Api api) {
 bool covers_kind(const Variant& v, const Problem& p) {
   return v.series == p.series && has(v.rules, p.rule) && has(v.passes, p.pass) && has(v.dtypes, p.dtype) &&
          (p.form == Form::kAuto || p.form == v.form) &&
-         (!p.front_end || (has(front_end_passes(v.api), p.pass) && v.series == Series::kProduction)) &&
-         (!p.history || keeps_history(v.api));
+         (!p.front_end || (has(front_end_passes(v.api), p.pass) && v.series == Series::kProduction));
 }
 
 std::string kind_of(const Problem& p) {

@@ -13,7 +13,10 @@ constexpr std::uint32_t kTile = 16;
 // Eight subgroups of 32, or 16 teams of 16 invocations: every device but the smallest has as many.
 constexpr std::uint32_t kThreads = 256;
 constexpr std::uint32_t kTeamThreads = 16;
+// NVIDIA's and AMD's newer; Intel's matrices are made for 8 or 16, and take 32.
 constexpr std::uint32_t kMatrixSubgroup = 32;
+constexpr std::uint32_t kMatrixTeams = 8;        // subgroups a workgroup, at most
+constexpr std::uint32_t kFewestMatrixTeams = 4;  // a row of a chunk's tiles each
 // The table of positions by which an invocation finds its elements of a cooperative matrix.
 constexpr std::size_t kPositionBytes = 1024;
 // Of cooperative matrices, 64 columns on an H200: at E 8 and K = V = 128 0.70 ms, 32 columns 1.09; at E 1
@@ -82,16 +85,31 @@ std::string matrices_missing(DType dtype, const DeviceLimits& limits) {
   const std::string type(name(dtype));
   if (dtype == DType::kF32) return "needs elements of 16 bits, found " + type;
   const bool bfloat16 = dtype == DType::kBf16;
-  const MatrixShape& shape = bfloat16 ? limits.matrix_bf16 : limits.matrix_f16;
   if (!(bfloat16 ? limits.cooperative_matrix_bf16 : limits.cooperative_matrix_f16))
     return "needs cooperative matrices of " + type + ", which the device has not";
-  if (shape.m != 16 || shape.n != 16 || shape.k != 16)
-    return "needs cooperative matrices of 16x16x16, has " + std::to_string(shape.m) + "x" +
+  const MatrixShape& shape = matrix_shape(dtype, limits);
+  if (!makes_tiles(shape))
+    return "needs cooperative matrices with sides of 8 or 16, has " + std::to_string(shape.m) + "x" +
            std::to_string(shape.n) + "x" + std::to_string(shape.k);
-  if (limits.subgroup_min > 32 || limits.subgroup_max < 32)
-    return "needs subgroups of 32, has " + std::to_string(limits.subgroup_min) + " to " +
-           std::to_string(limits.subgroup_max);
-  return "";
+  const std::uint32_t subgroup = matrix_subgroup(limits);
+  if (kFewestMatrixTeams * subgroup > limits.max_workgroup_size)
+    return "needs workgroups of " + std::to_string(kFewestMatrixTeams) + " subgroups of " +
+           std::to_string(subgroup) + ", has " + std::to_string(limits.max_workgroup_size) + " invocations";
+  // The inverse of gated_delta's chunks is f16 whatever the type.
+  return bfloat16 ? matrices_missing(DType::kF16, limits) : "";
+}
+
+const MatrixShape& matrix_shape(DType dtype, const DeviceLimits& limits) {
+  return dtype == DType::kBf16 ? limits.matrix_bf16 : limits.matrix_f16;
+}
+
+bool makes_tiles(const MatrixShape& shape) {
+  const auto fits = [](std::uint32_t side) { return side == kTile || side == kTile / 2; };
+  return fits(shape.m) && fits(shape.n) && fits(shape.k);
+}
+
+std::uint32_t matrix_subgroup(const DeviceLimits& limits) {
+  return std::clamp(kMatrixSubgroup, limits.subgroup_min, limits.subgroup_max);
 }
 
 Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperative,
@@ -99,9 +117,11 @@ Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperat
   const auto value_dim = static_cast<std::uint32_t>(problem.value_dim);
   Tiles t;
   t.cooperative = cooperative;
+  const std::uint32_t subgroup = matrix_subgroup(limits);
   t.workgroup_size = std::bit_floor(std::min(kThreads, limits.max_workgroup_size));
-  t.subgroup_size = cooperative ? kMatrixSubgroup : 0;
-  t.team_size = cooperative ? kMatrixSubgroup : kTeamThreads;
+  if (cooperative) t.workgroup_size = std::min(t.workgroup_size, kMatrixTeams * subgroup);
+  t.subgroup_size = cooperative ? subgroup : 0;
+  t.team_size = cooperative ? subgroup : kTeamThreads;
   t.invert_size = kInvertThreads;
 
   const auto chains = static_cast<std::uint32_t>(
@@ -115,7 +135,7 @@ Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperat
     if (!fits(t.scores_bytes)) t.scores_buffers = 1;
     for (std::uint32_t tile : kStatesTiles) {
       t.states_tile = tile;
-      t.states_size = cooperative ? tile / kTile * kMatrixSubgroup : t.workgroup_size;
+      t.states_size = cooperative ? tile / kTile * subgroup : t.workgroup_size;
       count_bytes(problem, t);
       // Teams of cooperative matrices carry 16 columns each, whatever the workgroup; the others share what it
       // has.

@@ -21,18 +21,26 @@ inline constexpr std::uint32_t kSlab = 64;
 /// Empty when the device multiplies matrices of this type as the kernels want it, else what is missing.
 std::string matrices_missing(DType dtype, const DeviceLimits& limits);
 
+/// Of the factors of products of this type. The kernels' 16 x 16 tiles are made of such matrices: sides of 8
+/// or 16.
+const MatrixShape& matrix_shape(DType dtype, const DeviceLimits& limits);
+bool makes_tiles(const MatrixShape& shape);
+
+/// The subgroup that multiplies a tile: 32 invocations, or what the device has nearest to it.
+std::uint32_t matrix_subgroup(const DeviceLimits& limits);
+
 struct Tiles {
-  bool cooperative = false;           ///< products by cooperative matrices
-  std::uint32_t chunk = 0;            ///< C, tokens
-  std::uint32_t workgroup_size = 0;   ///< invocations, of every kernel but the two below
-  std::uint32_t subgroup_size = 0;    ///< asked for; 0: whatever the device has
-  std::uint32_t team_size = 0;        ///< invocations that work on one 16 x 16 tile at a time
-  std::uint32_t states_size = 0;      ///< invocations that carry a state
-  std::uint32_t invert_size = 0;      ///< invocations that invert a chunk's system
-  std::uint32_t states_tile = 0;      ///< columns of V of a workgroup that carries a state
-  std::uint32_t outputs_tile = 0;     ///< columns of V of a workgroup that makes o
-  std::uint32_t scores_buffers = 0;   ///< gla: tiles of scaled rows in shared memory at a time
-  std::size_t scores_bytes = 0;       ///< shared memory of each kernel
+  bool cooperative = false;          ///< products by cooperative matrices
+  std::uint32_t chunk = 0;           ///< C, tokens
+  std::uint32_t workgroup_size = 0;  ///< invocations, of every kernel but the two below
+  std::uint32_t subgroup_size = 0;   ///< asked for; 0: whatever the device has
+  std::uint32_t team_size = 0;       ///< invocations that work on one 16 x 16 tile at a time
+  std::uint32_t states_size = 0;     ///< invocations that carry a state
+  std::uint32_t invert_size = 0;     ///< invocations that invert a chunk's system
+  std::uint32_t states_tile = 0;     ///< columns of V of a workgroup that carries a state
+  std::uint32_t outputs_tile = 0;    ///< columns of V of a workgroup that makes o
+  std::uint32_t scores_buffers = 0;  ///< gla: tiles of scaled rows in shared memory at a time
+  std::size_t scores_bytes = 0;      ///< shared memory of each kernel
   std::size_t invert_bytes = 0;
   std::size_t states_bytes = 0;
   std::size_t outputs_bytes = 0;

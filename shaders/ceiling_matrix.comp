@@ -1,6 +1,7 @@
 // Products of cooperative matrices on eight independent sums a subgroup, for the device's own rate of 16-bit factors
 // with float32 sums. Every element of the factors is one, so that a sum's elements are rounds times K.
 #version 450
+#pragma use_vulkan_memory_model  // cooperative matrices ask for it
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_shader_subgroup_basic : require

@@ -4,15 +4,8 @@
 // A chunk's slot numbers its place in the buffers that the kernels leave for each other. Packed sequences begin
 // anywhere: sequence n, from token b, has the slots from b / CHUNK + n, which is more than its predecessors fill; what
 // is left over stays empty. A launch covers the slots [slot_begin, slot_end).
-#extension GL_EXT_control_flow_attributes : require
-#if COOPERATIVE
-#extension GL_KHR_memory_scope_semantics : require
-#extension GL_KHR_cooperative_matrix : require
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#endif
-#include "rules.glsl"
 #include "matrices.glsl"
+#include "rules.glsl"
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 2) const uint KEY_DIM = 64;  // K

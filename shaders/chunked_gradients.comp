@@ -132,7 +132,7 @@ void main() {
     barrier();
 #endif
 #if RULE == LINEAR
-    UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) before[n] *= scale;
+    UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) before[n] = SCALED(before[n], scale);
 #else
     inners[thread] = inner;
     Sum from_decay, to_decay;
@@ -145,16 +145,16 @@ void main() {
       Sum queries, keys;
       TILE_ROWS(queries, QUERIES, q, rows, row, column);
       TILE_ROWS(keys, KEYS, k, rows, row, column);
-      before[n] = scale * PRODUCT(from_decay, before[n]);
+      before[n] = SCALED(PRODUCT(from_decay, before[n]), scale);
       after[n] = PRODUCT(to_decay, after[n]);
-      from_state += PRODUCT(queries, before[n]);
-      to_state += PRODUCT(keys, after[n]);
+      from_state = SUM_OF(from_state, PRODUCT(queries, before[n]));
+      to_state = SUM_OF(to_state, PRODUCT(keys, after[n]));
 #if RULE == GATED_DELTA
       recalled[n] = PRODUCT(from_decay, recalled[n]);
-      from_state -= PRODUCT(keys, recalled[n]);
+      from_state = DIFFERENCE(from_state, PRODUCT(keys, recalled[n]));
       Sum strength;
       LOAD_ROW_FACTORS(strength, betas, row / 4);
-      after[n] = PRODUCT(strength, after[n]) - recalled[n];
+      after[n] = DIFFERENCE(PRODUCT(strength, after[n]), recalled[n]);
 #endif
     }
     const uint part_at = FIRST_PART + row * PART_STRIDE + team_index() / ROW_TILES * (PARTS / 4);
@@ -214,8 +214,8 @@ void main() {
       }
     }
     UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
-      query_sums[n] += before[n];
-      key_sums[n] += after[n];
+      query_sums[n] = SUM_OF(query_sums[n], before[n]);
+      key_sums[n] = SUM_OF(key_sums[n], after[n]);
     }
   }
 

@@ -133,7 +133,7 @@ void main() {
           LOAD_RIGHT(right, square, (upper + m) * CHUNK_STRIDE + (column + size) / PACK, CHUNK_STRIDE);
           MULTIPLY_ADD(sum, left, right);
         }
-        sum *= -1.0;
+        sum = SCALED(sum, -1.0);
         STORE_CELLS(sum, square, (lower + row) * CHUNK_STRIDE + column / PACK, CHUNK_STRIDE);
       }
     }

@@ -159,7 +159,7 @@ void main() {
   UNROLLED for (uint n = 0; n < O_TILES; ++n) {
     const uint row = first_row + n * ROW_STEP * TILE;
     if (row >= CHUNK) continue;
-    sums[n] *= scale;
+    sums[n] = SCALED(sums[n], scale);
     STORE_CELLS(sums[n], lefts, row * VALUE_STRIDE + column / PACK, VALUE_STRIDE);
   }
   barrier();

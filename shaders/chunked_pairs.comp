@@ -215,11 +215,11 @@ void main() {
     const uvec2 at = lower_tile(tile);
     Sum ways;
     SQUARE(ways, scores, 0, at);
-    ways = PRODUCT(ways, scale * read[n]);
+    ways = PRODUCT(ways, SCALED(read[n], scale));
 #if RULE == GATED_DELTA
     Sum by_keys;
     SQUARE(by_keys, gram, 1, at);
-    ways -= PRODUCT(by_keys, recalled[n]);
+    ways = DIFFERENCE(ways, PRODUCT(by_keys, recalled[n]));
 #endif
     STORE_FLOATS(ways, tiles, at.x * WAY_STRIDE + at.y / 4, WAY_STRIDE);
   }
@@ -229,16 +229,16 @@ void main() {
     const uint tile = team + n * TEAMS;
     if (tile >= LOWER_TILES) continue;
     const uvec2 at = lower_tile(tile);
-    UNROLLED for (uint e = 0; e < ELEMENTS; ++e) {
-      const uint i = at.x + row_of(e), j = at.y + column_of(e);
+    EACH_ELEMENT {
+      const uint i = at.x + ROW, j = at.y + COLUMN;
 #if WAYS
       const float weight = j <= i ? betas[j] * exp(gammas[i] - gammas[j]) : 0;
 #else
       const float weight = j <= i ? 1 : 0;
 #endif
-      VALUE(read[n], e) *= scale * weight;
+      VALUE(read[n]) *= scale * weight;
 #if RULE == GATED_DELTA
-      VALUE(recalled[n], e) *= j < i ? -weight : 0;
+      VALUE(recalled[n]) *= j < i ? -weight : 0;
 #endif
     }
 #if COOPERATIVE || MIRRORED

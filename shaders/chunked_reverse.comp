@@ -5,11 +5,11 @@
 //   dU = scale P^T dO + e^{γ_C - γ} ∘ (K dS),  dR = A^T diag(beta) dU,  dS <- .. - (e^γ ∘ K)^T dR
 // dR is this subhead's part of dv. All of it is transposed, as in chunked_states.comp.
 //
-// Shared memory, Cell: keys [C][K / PACK + 1] where matrices are cooperative: Q, before it K; outputs
-// [C][VALUE_TILE / PACK + 1]: dO; turned, the larger of dS^T [VALUE_TILE][K / PACK + 1] and of gated_delta dR as outputs;
-// gated_delta: blocks, of [16][16 / PACK + 1], [VALUE_TILE][C]: dU^T, and in the same places dR^T; where matrices are
-// cooperative square [C][C / PACK + 1]: P, then A. float: ssd and gated_delta from_start [C], gated_delta to_end and betas
-// [C], gla whole [K].
+// Where matrices are cooperative, chunked_reverse_matrix.comp does this.
+//
+// Shared memory, Cell: outputs [C][VALUE_TILE / PACK + 1]: dO; turned, the larger of dS^T [VALUE_TILE][K / PACK + 1] and of
+// gated_delta dR as outputs; gated_delta: blocks, of [16][16 / PACK + 1], [VALUE_TILE][C]: dU^T, and in the same places
+// dR^T. float: ssd and gated_delta from_start [C], gated_delta to_end and betas [C], gla whole [K].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #define GAMMA_OF_CHANNELS 1
@@ -42,18 +42,12 @@ const uint BLOCK_CELLS = TILE * BLOCK_LINE;
 const uint STATE_TILES = (KEY_TILES * COLUMN_TILES + TEAMS - 1) / TEAMS;  // of a team, at most
 const uint VALUE_TILES = (BLOCKS + TEAMS - 1) / TEAMS;
 
-#if COOPERATIVE
-shared Cell keys[CHUNK * KEY_STRIDE];
-#endif
 shared Cell outputs[CHUNK * VALUE_STRIDE];
 #if RULE == GATED_DELTA
 shared Cell turned[VALUE_TILE * KEY_STRIDE > CHUNK * VALUE_STRIDE ? VALUE_TILE * KEY_STRIDE : CHUNK * VALUE_STRIDE];
 shared Cell blocks[BLOCKS * BLOCK_CELLS];
 shared vec4 to_end[CHUNK / 4];  // beta e^{γ_C - γ}
 shared vec4 betas[CHUNK / 4];   // scale beta
-#if COOPERATIVE
-shared Cell square[CHUNK * CHUNK_STRIDE];
-#endif
 #else
 shared Cell turned[VALUE_TILE * KEY_STRIDE];
 #endif
@@ -77,17 +71,8 @@ Rows query_rows(Chunk chunk, uint head, uint subhead) { return part_rows(part_of
 Rows query_rows(Chunk chunk, uint head, uint subhead) { return qk_rows(chunk, head, subhead); }
 #endif
 
-#if COOPERATIVE
-#define KEY_ROWS keys
-#define QUERY_ROWS keys
-#define SQUARE_RIGHT(right, memory, row, column) \
-  LOAD_RIGHT(right, square, (row) * CHUNK_STRIDE + (column) / PACK, CHUNK_STRIDE)
-#else
-#define KEY_ROWS k.data
-#define QUERY_ROWS QUERIES.data
 #define SQUARE_RIGHT(right, memory, row, column) \
   LOAD_RIGHT(right, memory.data, (part * CHUNK + (row)) * CHUNK_PACKS + (column) / PACK, CHUNK_PACKS)
-#endif
 
 void main() {
   const uint thread = thread_index(), team = team_index();
@@ -144,22 +129,6 @@ void main() {
 #define BLOCK_TOKENS(left, column, token) LOAD_LEFT(left, blocks, block_at(column, token), BLOCK_LINE)
 
   Pack output_fetches[FETCHES(CHUNK, VALUE_PACKS)];
-#if COOPERATIVE
-  Pack key_fetches[FETCHES(CHUNK, KEY_PACKS)];
-  Pack square_fetches[FETCHES(CHUNK, CHUNK_PACKS)];
-#define FETCH_KEYS(buffer_, rows) \
-  FETCH(key_fetches, CHUNK, KEY_PACKS, row < rows.count ? buffer_.data[rows.first + row * rows.stride + pack] : Pack(0))
-#define FETCH_SQUARE(buffer_)                 \
-  FETCH(square_fetches, CHUNK, CHUNK_PACKS,   \
-        pack * PACK / TILE <= row / TILE ? buffer_.data[(part * CHUNK + row) * CHUNK_PACKS + pack] : Pack(0))
-#define PLACE_KEYS PLACE(keys, KEY_STRIDE, CHUNK, KEY_PACKS, key_fetches)
-#define PLACE_SQUARE PLACE(square, CHUNK_STRIDE, CHUNK, CHUNK_PACKS, square_fetches)
-#else
-#define FETCH_KEYS(buffer_, rows)
-#define FETCH_SQUARE(buffer_)
-#define PLACE_KEYS
-#define PLACE_SQUARE
-#endif
 
   // The next chunk is under way while the state takes in this one.
   Chunk chunk;
@@ -168,26 +137,11 @@ void main() {
   {                                                                                                      \
     chunk = chunk_of(sequence, end - 1);                                                                 \
     part = part_of(chunk, head, subhead);                                                                \
-    FETCH_FIRST                                                                                          \
     FETCH(output_fetches, CHUNK, VALUE_PACKS,                                                            \
           row < chunk.tokens                                                                             \
               ? d_o.data[((chunk.begin + row) * heads + head) * value_packs + first_column / PACK + pack] \
               : Pack(0))                                                                                 \
   }
-#if RULE == GATED_DELTA
-#define FETCH_FIRST                                            \
-  {                                                            \
-    const Rows key_rows = qk_rows(chunk, head, subhead);       \
-    FETCH_KEYS(k, key_rows)                                    \
-    FETCH_SQUARE(scores)                                       \
-  }
-#else
-#define FETCH_FIRST                                            \
-  {                                                            \
-    const Rows first_rows = query_rows(chunk, head, subhead);  \
-    FETCH_KEYS(QUERIES, first_rows)                            \
-  }
-#endif
   if (begin < end) FETCH_CHUNK
 
   while (begin < end) {
@@ -196,9 +150,7 @@ void main() {
     const float last = gamma.data[part * CHUNK + CHUNK - 1];
 #endif
     barrier();
-    PLACE_KEYS
 #if RULE == GATED_DELTA
-    PLACE_SQUARE
     PLACE(outputs, VALUE_STRIDE, CHUNK, VALUE_PACKS, output_fetches)
     for (uint i = thread; i < CHUNK; i += THREADS) {
       const float here = gamma.data[part * CHUNK + i];
@@ -235,7 +187,6 @@ void main() {
 
 #if RULE == GATED_DELTA
     const Rows key_rows = qk_rows(chunk, head, subhead);
-    FETCH_SQUARE(inverse)
     Sum written[VALUE_TILES];  // dU^T, then dR^T
     for (uint n = 0; n < VALUE_TILES; ++n) {
       const uint tile = team + n * TEAMS;
@@ -246,7 +197,7 @@ void main() {
         Left left;
         Right right;
         LOAD_LEFT(left, turned, column * KEY_STRIDE + channel / PACK, KEY_STRIDE);
-        ROWS_RIGHT_TRANSPOSED(right, KEY_ROWS, key_rows, channel, token);
+        ROWS_RIGHT_TRANSPOSED(right, k.data, key_rows, channel, token);
         MULTIPLY_ADD(later, left, right);
       }
       for (uint row = token; row < CHUNK; row += DEPTH) {
@@ -263,8 +214,6 @@ void main() {
     }
     barrier();
 
-    PLACE_SQUARE
-    FETCH_KEYS(q, rows)
     for (uint i = thread; i < CHUNK * VALUE_PACKS; i += THREADS) {
       const uint row = i / VALUE_PACKS, at = row * VALUE_STRIDE + i % VALUE_PACKS;
       outputs[at] = cell(scaled(widen(outputs[at]), scale * from_start[row / 4][row % 4]));
@@ -316,13 +265,10 @@ void main() {
 #endif
     }
 #if RULE == GATED_DELTA
-    ADD_TOKENS(BLOCK_TOKENS, KEY_ROWS, key_rows)
-    barrier();
-    PLACE_KEYS
-    barrier();
+    ADD_TOKENS(BLOCK_TOKENS, k.data, key_rows)
 #endif
     if (--end > begin) FETCH_CHUNK
-    ADD_TOKENS(OUTPUT_TOKENS, QUERY_ROWS, rows)
+    ADD_TOKENS(OUTPUT_TOKENS, QUERIES.data, rows)
   }
 
   for (uint n = 0; n < STATE_TILES; ++n) {

@@ -83,7 +83,7 @@ void main() {
 
   const uint state = (((sequence * heads + head) * expansion + subhead) * KEY_DIM * value_dim + first_column) / 4;
   Sum s[KEY_TILES];  // of dS^T: 16 columns of V, 16 channels each
-  UNROLLED for (uint n = 0; n < KEY_TILES; ++n) {
+  UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {
     s[n] = EMPTY;
     const uint place = state + n * TILE * value_dim / 4;
     if (end < chunks) {
@@ -142,10 +142,10 @@ void main() {
 #define SQUARE_RIGHT(right, row, column) LOAD_RIGHT(right, square, (row) * CHUNK_STRIDE + (column) / PACK, CHUNK_STRIDE)
 // The gradient takes in rows of `keys`, weighted by token.
 #define ADD_TOKENS(LOAD_TOKENS)                                              \
-  UNROLLED for (uint token = 0; token < CHUNK; token += DEPTH) {             \
+  UNROLLED for (uint token = 0; token < steps(CHUNK); token += DEPTH) {             \
     Left left;                                                               \
     LOAD_TOKENS(left, token);                                                \
-    UNROLLED for (uint n = 0; n < KEY_TILES; ++n) {                          \
+    UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {                          \
       Right right;                                                           \
       ROWS_RIGHT(right, keys, rows, token, n * TILE);                        \
       MULTIPLY_ADD(s[n], left, right);                                       \
@@ -190,7 +190,7 @@ void main() {
 #if RULE == GATED_DELTA
     FETCH_SQUARE(inverse)
 #endif
-    UNROLLED for (uint n = 0; n < KEY_TILES; ++n) STORE_CELLS(s[n], own_cells, own + n * LINE, KEY_STRIDE);
+    UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) STORE_CELLS(s[n], own_cells, own + n * LINE, KEY_STRIDE);
     TEAM_BARRIER;
     for (uint i = lane; i < TILE * KEY_PACKS; i += TEAM_SIZE)
       gradients.data[(part * value_dim + first_column) * KEY_PACKS + i] =
@@ -198,11 +198,11 @@ void main() {
 
 #if RULE == GATED_DELTA
     Sum written[ROW_TILES];  // beta dU^T, then dR^T
-    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) written[t] = EMPTY;
-    UNROLLED for (uint channel = 0; channel < KEY_DIM; channel += DEPTH) {
+    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) written[t] = EMPTY;
+    UNROLLED for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {
       Left left;
       LOAD_LEFT(left, own_cells, own + channel / PACK, KEY_STRIDE);
-      UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+      UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
         Right right;
         ROWS_RIGHT_TRANSPOSED(right, keys, rows, channel, t * TILE);
         MULTIPLY_ADD(written[t], left, right);
@@ -211,9 +211,9 @@ void main() {
     TEAM_BARRIER;
     PLACE_OWN(cell(outputs[n]))
     TEAM_BARRIER;
-    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
       Sum read = EMPTY;
-      UNROLLED for (uint token = t * TILE; token < CHUNK; token += DEPTH) {
+      UNROLLED for (uint token = t * TILE; token < steps(CHUNK); token += DEPTH) {
         Left left;
         Right right;
         OUTPUTS_LEFT(left, token);
@@ -223,27 +223,27 @@ void main() {
       Sum decay, strength;
       LOAD_FACTORS(decay, to_end, t * TILE / 4);
       LOAD_FACTORS(strength, betas, t * TILE / 4);
-      written[t] = PRODUCT(decay, written[t]) + PRODUCT(strength, read);
+      written[t] = SUM_OF(PRODUCT(decay, written[t]), PRODUCT(strength, read));
     }
     barrier();  // everyone is done with P
     PLACE(square, CHUNK_STRIDE, CHUNK, CHUNK_PACKS, fetched_square)
-    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
       STORE_CELLS(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
       written[t] = EMPTY;
     }
     barrier();
     FETCH_KEYS(q)
-    UNROLLED for (uint token = 0; token < CHUNK; token += DEPTH) {
+    UNROLLED for (uint token = 0; token < steps(CHUNK); token += DEPTH) {
       Left left;
       BLOCKS_LEFT(left, token);
-      UNROLLED for (uint t = 0; t <= token / TILE; ++t) {
+      UNROLLED for (uint t = 0; t < steps(token / TILE + 1); ++t) {
         Right right;
         SQUARE_RIGHT(right, token, t * TILE);
         MULTIPLY_ADD(written[t], left, right);
       }
     }
     TEAM_BARRIER;
-    UNROLLED for (uint t = 0; t < ROW_TILES; ++t)
+    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t)
       STORE_CELLS_TRANSPOSED(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
     TEAM_BARRIER;
     Pack corrected[OWN_FETCHES];
@@ -260,13 +260,13 @@ void main() {
     TEAM_BARRIER;
 #endif
 
-    UNROLLED for (uint n = 0; n < KEY_TILES; ++n) {
+    UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {
 #if RULE == GLA
       Sum decay;
       LOAD_FACTORS(decay, decays, n * TILE / 4);
       s[n] = PRODUCT(s[n], decay);
 #elif RULE != LINEAR
-      s[n] *= whole_decay;
+      s[n] = SCALED(s[n], whole_decay);
 #endif
     }
 #if RULE == GATED_DELTA
@@ -290,6 +290,6 @@ void main() {
     ADD_TOKENS(OUTPUTS_LEFT)
   }
 
-  UNROLLED for (uint n = 0; n < KEY_TILES; ++n)
+  UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n)
     STORE_FLOATS_TRANSPOSED(s[n], running.data, state + n * TILE * value_dim / 4, value_dim / 4);
 }

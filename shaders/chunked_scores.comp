@@ -106,12 +106,12 @@ void main() {
   for (uint tile = team; tile < LOWER_TILES; tile += TEAMS) {
     const uint row = tile_row(tile) * TILE, from = tile_column(tile) * TILE;
     Sum products = product_with_keys(false, rows, row, from);
-    UNROLLED for (uint e = 0; e < ELEMENTS; ++e) {
-      const uint i = row + row_of(e), j = from + column_of(e);
+    EACH_ELEMENT {
+      const uint i = row + ROW, j = from + COLUMN;
 #if RULE == LINEAR
-      if (j > i) VALUE(products, e) = 0;
+      if (j > i) VALUE(products) = 0;
 #else
-      VALUE(products, e) *= j <= i ? exp(gammas[i] - gammas[j]) : 0;
+      VALUE(products) *= j <= i ? exp(gammas[i] - gammas[j]) : 0;
 #endif
     }
     STORE_CELLS(products, result, row * CHUNK_STRIDE + from / PACK, CHUNK_STRIDE);
@@ -130,9 +130,9 @@ void main() {
   for (uint tile = team; tile < LOWER_TILES; tile += TEAMS) {
     const uint row = tile_row(tile) * TILE, from = tile_column(tile) * TILE;
     Sum products = product_with_keys(true, rows, row, from);
-    UNROLLED for (uint e = 0; e < ELEMENTS; ++e) {
-      const uint i = row + row_of(e), j = from + column_of(e);
-      VALUE(products, e) *= j < i ? exp(gammas[i] - gammas[j]) : 0;
+    EACH_ELEMENT {
+      const uint i = row + ROW, j = from + COLUMN;
+      VALUE(products) *= j < i ? exp(gammas[i] - gammas[j]) : 0;
     }
     STORE_FLOATS(products, gram_result, row * FLOAT_STRIDE + from / 4, FLOAT_STRIDE);
   }

@@ -170,16 +170,16 @@ void main() {
         if (team < ROW_TILES * blocks / 2) {
           const Sum products = mixed_product(tile_at, apart_row(team, blocks), apart_column(team, blocks));
           if (blocks == 1) {
-            near += products;
+            near = SUM_OF(near, products);
           } else {
-            far += products;
+            far = SUM_OF(far, products);
           }
         }
       } else if (team < ROW_TILES) {
         const Sum products = mixed_product(tile_at, team * TILE, team * TILE);
-        UNROLLED for (uint e = 0; e < ELEMENTS; ++e) {
-          const uint i = row_of(e) / half_span, j = column_of(e) / half_span;
-          if (i % 2 == 1 && j == i - 1) VALUE(diagonal, e) += VALUE(products, e);
+        EACH_ELEMENT {
+          const uint i = ROW / half_span, j = COLUMN / half_span;
+          if (i % 2 == 1 && j == i - 1) VALUE(diagonal) += VALUE(products);
         }
       }
     }
@@ -205,9 +205,9 @@ void main() {
   if (team < ROW_TILES && ROW_TILES > 2)
     STORE_CELLS(far, mixed, apart_row(team, 2) * CHUNK_STRIDE + apart_column(team, 2) / PACK, CHUNK_STRIDE);
   if (team < ROW_TILES) {
-    UNROLLED for (uint e = 0; e < ELEMENTS; ++e) {
-      if (row_of(e) != column_of(e)) continue;
-      for (uint i = 0; i < SHARERS; ++i) VALUE(diagonal, e) += own[(team * TILE + row_of(e)) * SHARERS + i];
+    EACH_ELEMENT {
+      if (ROW != COLUMN) continue;
+      for (uint i = 0; i < SHARERS; ++i) VALUE(diagonal) += own[(team * TILE + ROW) * SHARERS + i];
     }
     STORE_CELLS(diagonal, mixed, team * TILE * CHUNK_STRIDE + team * TILE / PACK, CHUNK_STRIDE);
   }

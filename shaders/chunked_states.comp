@@ -3,12 +3,12 @@
 //   gated_delta  U = diag(beta) A (V - e^γ ∘ (K S));  others U = V
 //   S <- e^{γ_C} S + K^T (e^{γ_C - γ} ∘ U);  gla  S <- diag(e^{γ_C}) S + (K ∘ e^{γ_C - γ})^T U
 // all of it transposed, so that each product's operands lie along the depth as the product before left them. Backward
-// wants what beta multiplies in place of U, and the states between its stretches.
+// wants what beta multiplies in place of U, and the states between its stretches. Where matrices are cooperative,
+// chunked_states_matrix.comp does this.
 //
-// Shared memory, Cell: keys [C][K / PACK + 1] where matrices are cooperative; values, a block of [16][16 / PACK + 1] a
-// tile: V, and in the same places what replaces it, transposed; second, the larger of S^T [VALUE_TILE][K / PACK + 1] and as
-// many blocks again; where matrices are cooperative and for gated_delta triangle [C][C / PACK + 1]: A. float: ssd and
-// gated_delta to_end [C], gated_delta betas and from_start [C], gla decays [K].
+// Shared memory, Cell: values, a block of [16][16 / PACK + 1] a tile: V, and in the same places what replaces it,
+// transposed; second, the larger of S^T [VALUE_TILE][K / PACK + 1] and as many blocks again. float: ssd and gated_delta
+// to_end [C], gated_delta betas and from_start [C], gla decays [K].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "chunked.glsl"
@@ -41,11 +41,7 @@ const uint BLOCK_CELLS = TILE * BLOCK_LINE;
 const uint STATE_TILES = (KEY_TILES * COLUMN_TILES + TEAMS - 1) / TEAMS;  // of a team, at most
 const uint VALUE_TILES = (BLOCKS + TEAMS - 1) / TEAMS;
 
-#if COOPERATIVE
-shared Cell keys[CHUNK * KEY_STRIDE];
-#else
 #define keys KEYS.data
-#endif
 shared Cell values[BLOCKS * BLOCK_CELLS];
 shared Cell second[VALUE_TILE * KEY_STRIDE > BLOCKS * BLOCK_CELLS ? VALUE_TILE * KEY_STRIDE : BLOCKS * BLOCK_CELLS];
 #if RULE == SSD || RULE == GATED_DELTA
@@ -54,9 +50,6 @@ shared vec4 to_end[CHUNK / 4];  // e^{γ_C - γ}; gated_delta beta e^{γ_C - γ}
 #if RULE == GATED_DELTA
 shared vec4 betas[CHUNK / 4];
 shared vec4 from_start[CHUNK / 4];  // e^γ
-#if COOPERATIVE
-shared Cell triangle[CHUNK * CHUNK_STRIDE];
-#endif
 #elif RULE == GLA
 shared vec4 decays[KEY_DIM / 4];  // e^{γ_C}
 #endif
@@ -118,22 +111,6 @@ void main() {
   }
 
   Pack value_fetches[FETCHES(CHUNK, VALUE_PACKS)];
-#if COOPERATIVE
-  Pack key_fetches[FETCHES(CHUNK, KEY_PACKS)];
-#define FETCH_KEYS                                \
-  FETCH(key_fetches, CHUNK, KEY_PACKS,            \
-        row < rows.count ? KEYS.data[rows.first + row * rows.stride + pack] : Pack(0))
-#else
-#define FETCH_KEYS
-#endif
-#if COOPERATIVE && RULE == GATED_DELTA
-  Pack triangle_fetches[FETCHES(CHUNK, CHUNK_PACKS)];
-#define FETCH_TRIANGLE                                       \
-  FETCH(triangle_fetches, CHUNK, CHUNK_PACKS,                \
-        pack * PACK / TILE <= row / TILE ? inverse.data[(part * CHUNK + row) * CHUNK_PACKS + pack] : Pack(0))
-#else
-#define FETCH_TRIANGLE
-#endif
   // The next chunk is under way while the state takes in this one.
   Chunk chunk;
   Rows rows;
@@ -143,8 +120,6 @@ void main() {
     chunk = chunk_of(sequence, index);                                                                       \
     part = part_of(chunk, head, subhead);                                                                    \
     rows = key_rows(chunk, head, subhead);                                                                   \
-    FETCH_KEYS                                                                                               \
-    FETCH_TRIANGLE                                                                                           \
     FETCH(value_fetches, CHUNK, VALUE_PACKS,                                                                 \
           row < chunk.tokens                                                                                 \
               ? v.data[((chunk.begin + row) * heads + head) * value_packs + first_column / PACK + pack]      \
@@ -157,12 +132,6 @@ void main() {
     const float last = gamma.data[part * CHUNK + CHUNK - 1];
 #endif
     barrier();
-#if COOPERATIVE
-    PLACE(keys, KEY_STRIDE, CHUNK, KEY_PACKS, key_fetches)
-#if RULE == GATED_DELTA
-    PLACE(triangle, CHUNK_STRIDE, CHUNK, CHUNK_PACKS, triangle_fetches)
-#endif
-#endif
     for (uint n = 0; n < FETCHES(CHUNK, VALUE_PACKS); ++n) {
       const uint row = (thread + n * THREADS) / VALUE_PACKS, pack = (thread + n * THREADS) % VALUE_PACKS;
       if (row < CHUNK)
@@ -222,13 +191,8 @@ void main() {
       const uint tile = team + n * TEAMS;
       if (tile < BLOCKS) STORE_CELLS(written[n], values, tile * BLOCK_CELLS, BLOCK_LINE);
     }
-#if COOPERATIVE
-#define INVERSE_RIGHT(right, row, token) \
-  LOAD_RIGHT_TRANSPOSED(right, triangle, (row) * CHUNK_STRIDE + (token) / PACK, CHUNK_STRIDE)
-#else
 #define INVERSE_RIGHT(right, row, token) \
   LOAD_RIGHT_TRANSPOSED(right, inverse.data, (part * CHUNK + (row)) * CHUNK_PACKS + (token) / PACK, CHUNK_PACKS)
-#endif
     barrier();
     for (uint n = 0; n < VALUE_TILES; ++n) {
       const uint tile = team + n * TEAMS;

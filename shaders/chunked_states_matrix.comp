@@ -36,11 +36,7 @@ const uint BLOCK_LINE = LINE + 1;  // rows begin in different banks
 const uint BLOCK_CELLS = TILE * BLOCK_LINE;
 const uint OWN = TILE * KEY_STRIDE > ROW_TILES * BLOCK_CELLS ? TILE * KEY_STRIDE : ROW_TILES * BLOCK_CELLS;
 
-#if COOPERATIVE
 shared Cell keys[CHUNK * KEY_STRIDE];
-#else
-#define keys KEYS.data
-#endif
 shared Cell own_cells[TEAMS * OWN];
 #if RULE == SSD || RULE == GATED_DELTA
 shared vec4 to_end[CHUNK / 4];  // e^{γ_C - γ}; gated_delta beta e^{γ_C - γ}
@@ -92,7 +88,7 @@ void main() {
   const uint state_in = state, state_out = state;
 #endif
   Sum s[KEY_TILES];  // of S^T: 16 columns of V, 16 channels each
-  UNROLLED for (uint n = 0; n < KEY_TILES; ++n) {
+  UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {
     s[n] = EMPTY;
     const uint place = n * TILE * value_dim / 4;
     if (index > 0) {
@@ -106,14 +102,10 @@ void main() {
   Chunk chunk;
   Rows rows;
   uint part;
-#if COOPERATIVE
   Pack fetched_keys[FETCHES(CHUNK, KEY_PACKS)];
 #define FETCH_KEYS                                \
   FETCH(fetched_keys, CHUNK, KEY_PACKS,           \
         row < rows.count ? KEYS.data[rows.first + row * rows.stride + pack] : Pack(0))
-#else
-#define FETCH_KEYS
-#endif
 #if RULE == GATED_DELTA
   Pack fetched_triangle[FETCHES(CHUNK, CHUNK_PACKS)];
   float fetched_gammas[FETCHES(CHUNK, 1)], fetched_betas[FETCHES(CHUNK, 1)], last;
@@ -149,9 +141,7 @@ void main() {
 
   while (index < end) {
     barrier();
-#if COOPERATIVE
     PLACE(keys, KEY_STRIDE, CHUNK, KEY_PACKS, fetched_keys)
-#endif
 #if RULE == GLA
     UNROLLED for (uint n = 0; n < FETCHES(1, KEY_DIM / 4); ++n) {
       const uint i = thread + n * THREADS;
@@ -190,7 +180,7 @@ void main() {
       if (row < here.tokens)
         fetched_values[n] = v.data[((here.begin + row) * heads + head) * value_packs + first_column / PACK + pack];
     }
-    UNROLLED for (uint n = 0; n < KEY_TILES; ++n) STORE_CELLS(s[n], own_cells, own + n * LINE, KEY_STRIDE);
+    UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) STORE_CELLS(s[n], own_cells, own + n * LINE, KEY_STRIDE);
     TEAM_BARRIER;
     for (uint i = lane; i < TILE * KEY_PACKS; i += TEAM_SIZE)
       states.data[(part_here * value_dim + first_column) * KEY_PACKS + i] =
@@ -198,11 +188,11 @@ void main() {
 
 #if RULE == GATED_DELTA
     Sum recalled[ROW_TILES];
-    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) recalled[t] = EMPTY;
+    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) recalled[t] = EMPTY;
     UNROLLED for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {
       Left left;
       LOAD_LEFT(left, own_cells, own + channel / PACK, KEY_STRIDE);
-      UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+      UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
         Right right;
         ROWS_RIGHT_TRANSPOSED(right, keys, rows_here, channel, t * TILE);
         MULTIPLY_ADD(recalled[t], left, right);
@@ -217,26 +207,26 @@ void main() {
     }
     TEAM_BARRIER;
     Sum written[ROW_TILES];
-    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
       LOAD_CELLS_TRANSPOSED(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
 #if RULE == GATED_DELTA
       Sum decay;
       LOAD_FACTORS(decay, from_start, t * TILE / 4);
-      written[t] -= PRODUCT(decay, recalled[t]);
+      written[t] = DIFFERENCE(written[t], PRODUCT(decay, recalled[t]));
 #endif
     }
 #if RULE == GATED_DELTA
     TEAM_BARRIER;
-    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
       STORE_CELLS(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
       written[t] = EMPTY;
     }
     TEAM_BARRIER;
-    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
       UNROLLED for (uint d = 0; d < TILE; d += DEPTH) {
         Left left;
         LOAD_LEFT(left, own_cells, own + t * BLOCK_CELLS + d / PACK, BLOCK_LINE);
-        UNROLLED for (uint r = t; r < ROW_TILES; ++r) {
+        UNROLLED for (uint r = t; r < steps(ROW_TILES); ++r) {
           Right right;
           LOAD_RIGHT_TRANSPOSED(right, triangle, r * TILE * CHUNK_STRIDE + (t * TILE + d) / PACK, CHUNK_STRIDE);
           MULTIPLY_ADD(written[r], left, right);
@@ -247,11 +237,12 @@ void main() {
 
     // U^T as it is for the kernel that makes o, and decayed to the chunk's end for the state.
     TEAM_BARRIER;
-    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
 #if RULE == GATED_DELTA && !BACKWARD
       Sum strength;
       LOAD_FACTORS(strength, betas, t * TILE / 4);
-      STORE_CELLS(PRODUCT(strength, written[t]), own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
+      strength = PRODUCT(strength, written[t]);
+      STORE_CELLS(strength, own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
 #else
       STORE_CELLS(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
 #endif
@@ -270,7 +261,7 @@ void main() {
     }
 #if RULE == SSD || RULE == GATED_DELTA
     TEAM_BARRIER;
-    UNROLLED for (uint t = 0; t < ROW_TILES; ++t) {
+    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
       Sum decay;
       LOAD_FACTORS(decay, to_end, t * TILE / 4);
       written[t] = PRODUCT(written[t], decay);
@@ -279,19 +270,19 @@ void main() {
     TEAM_BARRIER;
 #endif
 
-    UNROLLED for (uint n = 0; n < KEY_TILES; ++n) {
+    UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {
 #if RULE == GLA
       Sum decay;
       LOAD_FACTORS(decay, decays, n * TILE / 4);
       s[n] = PRODUCT(s[n], decay);
 #elif RULE != LINEAR
-      s[n] *= whole;
+      s[n] = SCALED(s[n], whole);
 #endif
     }
     UNROLLED for (uint token = 0; token < steps(CHUNK); token += DEPTH) {
       Left left;
       LOAD_LEFT(left, own_cells, own + token / TILE * BLOCK_CELLS + token % TILE / PACK, BLOCK_LINE);
-      UNROLLED for (uint n = 0; n < KEY_TILES; ++n) {
+      UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {
         Right right;
         ROWS_RIGHT(right, keys, rows_here, token, n * TILE);
         MULTIPLY_ADD(s[n], left, right);
@@ -299,6 +290,6 @@ void main() {
     }
   }
 
-  UNROLLED for (uint n = 0; n < KEY_TILES; ++n)
+  UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n)
     STORE_FLOATS_TRANSPOSED(s[n], ht.data, state_out + n * TILE * value_dim / 4, value_dim / 4);
 }

@@ -1,5 +1,7 @@
 // What the operations around a recurrence share: elements of any type in buffers of 32-bit words, so that no device
 // feature is needed for 16-bit ones. They are written in pairs, a word at a time; a pair begins at an even index.
+#include "bfloat16.glsl"
+
 layout(local_size_x_id = 0) in;
 
 // As the enumeration DType of the host.
@@ -15,11 +17,6 @@ float element(uint word, uint index, uint type) {
 }
 #define LOAD(buffer, index, type) element(buffer.data[(type) == F32 ? (index) : (index) >> 1], index, type)
 
-// The upper half of a float32, rounded to nearest even; NaN stays NaN.
-uint bfloat16_bits(float x) {
-  const uint bits = floatBitsToUint(x);
-  return isnan(x) ? 0x7fc0u : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-}
 uint packed_pair(vec2 x, uint type) {
   return type == BF16 ? bfloat16_bits(x.x) | bfloat16_bits(x.y) << 16 : packHalf2x16(x);
 }

@@ -12,15 +12,11 @@ Quad narrow(vec4 x) { return x; }
 
 #else
 
+#include "bfloat16.glsl"
+
 layout(constant_id = 1) const bool BFLOAT16 = true;
 
 #define Quad uvec2
-
-// The upper half of a float32, rounded to nearest even; NaN stays NaN.
-uint bfloat16_bits(float x) {
-  uint bits = floatBitsToUint(x);
-  return isnan(x) ? 0x7fc0u : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-}
 
 vec4 widen(Quad x) {
   return BFLOAT16 ? uintBitsToFloat(uvec4(x.x << 16, x.x & 0xffff0000u, x.y << 16, x.y & 0xffff0000u))

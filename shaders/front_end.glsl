@@ -1,12 +1,5 @@
 // What the front end's kernels share (equations: problem.h): sizes, and which tokens precede one in its sequence. They are
 // launched for q's side and for k's side by themselves.
-#extension GL_EXT_control_flow_attributes : require
-#if COOPERATIVE
-#extension GL_KHR_memory_scope_semantics : require
-#extension GL_KHR_cooperative_matrix : require
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#endif
 #define NO_POSITIONS 1
 #include "matrices.glsl"
 
@@ -18,7 +11,7 @@ layout(push_constant) uniform Sizes {
   uint sequences;       // N
   uint qk_heads;        // Hq
   uint expansion;       // E
-  uint packed;          // cu_seqlens takes part
+  uint packed;          // cu_seqlens takes part; EACH_TOKEN: a step, whose rows lie as the tokens of one row do
   uint range_tokens;    // tokens of a workgroup
   uint ranges_per_row;  // of a batch row
   uint first_range;     // of this launch
@@ -41,9 +34,12 @@ const uint KEY_PACKS = KEY_DIM / PACK;
 
 layout(binding = 0) readonly buffer CuSeqlensBuffer { int data[]; } cu_seqlens;  // [N + 1]
 
-// The first token of the sequence that has this one.
-uint sequence_begin_of(uint token) {
-  if (packed == 0) return 0;
+const uint EACH_TOKEN = 2;  // is a sequence
+
+// The sequence that has this token of a batch row, its first token and the end of it.
+uint sequence_of(uint batch_row, uint token) {
+  if (packed == 0) return batch_row;
+  if (packed == EACH_TOKEN) return token;
   uint low = 0, high = sequences - 1;
   while (low < high) {
     const uint middle = (low + high + 1) / 2;
@@ -53,5 +49,12 @@ uint sequence_begin_of(uint token) {
       high = middle - 1;
     }
   }
-  return uint(cu_seqlens.data[low]);
+  return low;
 }
+uint sequence_begin(uint sequence) {
+  return packed == 0 ? 0 : packed == EACH_TOKEN ? sequence : uint(cu_seqlens.data[sequence]);
+}
+uint sequence_end(uint sequence) {
+  return packed == 0 ? seq_len : packed == EACH_TOKEN ? sequence + 1 : uint(cu_seqlens.data[sequence + 1]);
+}
+uint sequence_begin_of(uint token) { return sequence_begin(sequence_of(0, token)); }

@@ -4,6 +4,9 @@
 // on to itself; a range that does not begin its row starts a tile early for them. W stays in registers where matrices are
 // cooperative. y is float32 on its way; BACKWARD leaves it for the gradients.
 //
+// With HISTORY the tokens before a sequence are its history's, and y of its last three tokens becomes the one after it. A
+// step has both in one place: what an invocation replaces there it alone reads.
+//
 // Shared memory, float: ys [3 + TOKENS][K + 4], and in its place before them W, 16 rows at a time, and SiLU(x), Cell
 // [TOKENS][K / PACK + 1]; lengths [TOKENS][K / 4 + 4]: parts of |z|^2; uint: begins [TOKENS]: where each
 // token's sequence begins.
@@ -13,6 +16,9 @@
 
 layout(constant_id = 3) const uint TOKENS = 32;  // a multiple of 16
 layout(constant_id = 4) const bool NORM = false;
+#if !BACKWARD
+layout(constant_id = 5) const bool HISTORY = false;
+#endif
 
 layout(binding = 1) readonly buffer XBuffer { Pack data[]; } x;                  // [B, T, Hq, K]
 layout(binding = 2) readonly buffer WeightBuffer { Pack data[]; } weight;        // [Hq, K, E, K]
@@ -20,6 +26,9 @@ layout(binding = 3) readonly buffer TapsBuffer { Quad data[]; } taps;           
 layout(binding = 4) writeonly buffer OutBuffer { Quad data[]; } expanded;        // [B, T, Hq, E, K]
 #if BACKWARD
 layout(binding = 5) writeonly buffer YBuffer { Quad data[]; } y;                 // likewise
+#else
+layout(binding = 5) buffer HistoryBuffer { Quad data[]; } history;               // [N, 3, Hq, E, K]
+layout(binding = 6) buffer HistoryAfterBuffer { Quad data[]; } history_after;    // likewise
 #endif
 
 const uint KEY_STRIDE = KEY_PACKS + 1;
@@ -43,6 +52,26 @@ shared uint begins[TOKENS];
 
 // Whether a team whose turn it is has this tile; teams may be left over.
 #define MAKES(column, row) ((column) < COLUMN_TILES && own_row < ROW_STEP && (row) < ROW_TILES)
+
+#if !BACKWARD
+// The quad of history token i, 0 the oldest.
+uint history_at(uint sequence, uint i, uint quad) {
+  return ((sequence * 3 + i) * qk_heads * expansion + gl_WorkGroupID.x) * KEY_QUADS + quad;
+}
+
+// What stays of a history behind a sequence of fewer than three tokens.
+void keep_history(uint sequence, uint tokens, uint quad) {
+  for (uint i = 0; i + tokens < 3; ++i)
+    history_after.data[history_at(sequence, i, quad)] = history.data[history_at(sequence, i + tokens, quad)];
+}
+
+// The part of a token in the history after its sequence; with the first token goes what stays of the one before.
+void keep_token(uint sequence, uint token, uint quad, vec4 y) {
+  const uint begin = sequence_begin(sequence), end = sequence_end(sequence);
+  if (token == begin) keep_history(sequence, end - begin, quad);
+  if (token + 3 >= end) history_after.data[history_at(sequence, token + 3 - end, quad)] = narrow(y);
+}
+#endif
 
 void main() {
   const uint thread = thread_index(), team = team_index();
@@ -76,7 +105,14 @@ void main() {
   barrier();
   for (uint i = thread; i < 3 * KEY_QUADS; i += THREADS) ys[i / KEY_QUADS * Y_STRIDE + i % KEY_QUADS] = Cell(0);
 
-  for (uint start = first > 0 ? first - TOKENS : 0; start < end; start += TOKENS) {
+#if !BACKWARD
+  if (HISTORY && packed == 1 && range == 0) {
+    for (uint sequence = 0; sequence < sequences; ++sequence)
+      if (sequence_begin(sequence) == sequence_end(sequence) && group == 0) keep_history(sequence, 0, quad);
+  }
+#endif
+  const uint early = first > 0 && packed != EACH_TOKEN ? TOKENS : 0;
+  for (uint start = first - early; start < end; start += TOKENS) {
     UNROLLED for (uint n = 0; n < FETCHES(TOKENS, KEY_PACKS); ++n) {
       const uint i = thread + n * THREADS, row = i / KEY_PACKS, pack = i % KEY_PACKS;
       if (row >= TOKENS) continue;
@@ -127,8 +163,15 @@ void main() {
       if (!takes_part || row >= TOKENS) continue;
       window[(n + 3) % 4] = Y_AT((row + 3) * Y_STRIDE + quad);
       vec4 sum = vec4(0);
-      for (uint s = 0; s < 4; ++s)
+      for (uint s = 0; s < 4; ++s) {
         if (start + row + s >= begins[row] + 3) sum += by_place[s] * window[(n + s) % 4];
+#if !BACKWARD
+        else if (HISTORY && start + row < end) {
+          const uint at = history_at(sequence_of(batch_row, start + row), start + row + s - begins[row], quad);
+          sum += by_place[s] * widen(history.data[at]);
+        }
+#endif
+      }
       z[n] = silu(sum);
       if (NORM) lengths[row * PARTS_QUADS + quad / 4][quad % 4] = dot(z[n], z[n]);
     }
@@ -144,8 +187,11 @@ void main() {
           z[n] *= inversesqrt(length + NORM_EPSILON);
         }
         expanded.data[out_at + (start + row) * out_stride + quad] = narrow(z[n]);
+        const vec4 own_y = Y_AT((3 + row) * Y_STRIDE + quad);
 #if BACKWARD
-        y.data[out_at + (start + row) * out_stride + quad] = narrow(Y_AT((3 + row) * Y_STRIDE + quad));
+        y.data[out_at + (start + row) * out_stride + quad] = narrow(own_y);
+#else
+        if (HISTORY) keep_token(sequence_of(batch_row, start + row), start + row, quad, own_y);
 #endif
       }
     }

@@ -94,33 +94,27 @@ std::int64_t slots_per_launch(const Problem& p, const Tiles& tiles, std::int64_t
 Dispatch chunked_dispatch(const Problem& p, const Choice& choice, const DeviceInfo& device,
                           const Tiles& tiles, const char* family, const std::string& kernel,
                           const Slots& slots, std::uint32_t workgroup_size, bool products) {
-  const bool matrices = tiles.cooperative && products;
   Dispatch dispatch;
   dispatch.kernel = kernel_name(p, *choice.variant) + "." + kernel;
   if (slots.end - slots.begin < slots.all) dispatch.kernel += ".slots_" + std::to_string(slots.begin);
-  dispatch.pipeline.module =
-      module_name((std::string(family) + "_" + kernel).c_str(), p) + (matrices ? ".matrix" : "");
+  dispatch.pipeline.module = module_name((std::string(family) + "_" + kernel).c_str(), p);
   dispatch.pipeline.workgroup_size = workgroup_size;
   dispatch.pipeline.subgroup_size = tiles.subgroup_size;
-  dispatch.pipeline.bfloat16 = matrices && p.dtype == DType::kBf16;
   dispatch.pipeline.constants = {{"KEY_DIM", word(p.key_dim)},
                                  {"CHUNK", tiles.chunk},
                                  {"TEAMS", workgroup_size / tiles.team_size},
                                  {"UNROLL", device.hardware}};
-  set_element_type(dispatch.pipeline, p.dtype);
+  const bool invert = kernel == "invert" && p.dtype != DType::kF32;  // in f16 whatever the problem's type
+  const DType dtype = invert ? DType::kF16 : p.dtype;
+  set_element_type(dispatch.pipeline, dtype);
+  if (invert) dispatch.pipeline.constants["BFLOAT16_OUT"] = p.dtype == DType::kBf16;
+  if (tiles.cooperative && products) use_matrices(dispatch.pipeline, dtype, device.limits);
   dispatch.push_constants = {
       {"seq_len", word(p.seq_len)},   {"sequences", word(p.sequences)}, {"heads", word(p.heads)},
       {"qk_heads", word(p.qk_heads)}, {"expansion", word(p.expansion)}, {"value_dim", word(p.value_dim)},
       {"packed", p.packed},           {"has_initial", p.initial_state}, {"slot_begin", word(slots.begin)},
       {"slot_end", word(slots.end)},  {"scale", word(p.scale)}};
   return dispatch;
-}
-
-void keep_float16(Dispatch& invert, const Problem& p) {
-  invert.pipeline.bfloat16 = false;
-  if (p.dtype == DType::kF32) return;
-  invert.pipeline.constants["BFLOAT16"] = false;
-  invert.pipeline.constants["BFLOAT16_OUT"] = p.dtype == DType::kBf16;
 }
 
 Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& device,
@@ -163,9 +157,7 @@ Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& dev
     }
     Dispatch& scores = add("scores", {here, parts, 1}, tiles.workgroup_size, tiles.scores_bytes);
     if (gate_per_channel(p.rule)) scores.pipeline.constants["BUFFERS"] = tiles.scores_buffers;
-    if (has_beta(p.rule)) {
-      keep_float16(add("invert", {here, parts, 1}, tiles.invert_size, tiles.invert_bytes), p);
-    }
+    if (has_beta(p.rule)) add("invert", {here, parts, 1}, tiles.invert_size, tiles.invert_bytes);
     Dispatch& states = add("states", {value_dim / tiles.states_tile, parts, word(p.sequences)},
                            tiles.states_size, tiles.states_bytes);
     if (!cooperative) states.pipeline.constants["VALUE_TILE"] = tiles.states_tile;

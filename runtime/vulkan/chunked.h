@@ -26,7 +26,4 @@ Dispatch chunked_dispatch(const Problem& problem, const Choice& choice, const De
                           const vulkan_chunked::Tiles& tiles, const char* family, const std::string& kernel,
                           const Slots& slots, std::uint32_t workgroup_size, bool products = true);
 
-/// Of chunked_invert.comp: f16 whatever the problem's type.
-void keep_float16(Dispatch& invert, const Problem& problem);
-
 }  // namespace statescope::vulkan

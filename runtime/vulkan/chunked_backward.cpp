@@ -135,8 +135,7 @@ Dispatches chunked_backward(const Problem& p, const Choice& choice, const Device
       Dispatch& scores = add("scores", delta, {here, parts, 1}, size, forward.scores_bytes);
       if (gla) scores.pipeline.constants["BUFFERS"] = forward.scores_buffers;
     }
-    if (delta)
-      keep_float16(add("invert", false, {here, parts, 1}, forward.invert_size, forward.invert_bytes), p);
+    if (delta) add("invert", false, {here, parts, 1}, forward.invert_size, forward.invert_bytes);
     Dispatch& states = add("states", true, {value_dim / forward.states_tile, parts, word(p.sequences)},
                            forward.states_size, forward.states_bytes);
     if (!cooperative) states.pipeline.constants["VALUE_TILE"] = forward.states_tile;

@@ -12,6 +12,8 @@
 #include <statescope/error.h>
 
 #include "runtime/vulkan/binding.h"
+#include "runtime/vulkan/kernel_parts.h"
+#include "runtime/vulkan_chunked.h"
 
 namespace statescope::vulkan {
 namespace {
@@ -22,8 +24,8 @@ constexpr std::uint32_t kTileThreads = 256;
 constexpr std::int64_t kTile = 64;         // of multiply.comp
 constexpr std::int64_t kMatrixTile = 128;  // of multiply_matrix.comp
 constexpr std::int64_t kMatrixPack = 8;    // elements that it reads at a time
-constexpr std::uint32_t kMatrixSubgroup = 32;
-constexpr std::size_t kMatrixBytes = 40 * 1024;
+constexpr std::uint32_t kMatrixTeams = 8;  // subgroups of its workgroup
+constexpr std::size_t kMatrixStageBytes = 20 * 1024;
 constexpr std::int64_t kFewRows = 4;          // more are faster as tiles
 constexpr std::uint32_t kMostGroups = 65535;  // of one dimension, on every device
 
@@ -37,13 +39,6 @@ const Buffer& buffer_of(const Array& array) {
 
 using Words = std::map<std::string, std::uint32_t>;
 using Arrays = std::map<std::string, Array>;
-
-std::uint32_t word(std::int64_t x) {
-  return static_cast<std::uint32_t>(x);
-}
-std::uint32_t word(float x) {
-  return std::bit_cast<std::uint32_t>(x);
-}
 
 [[noreturn]] void refuse(const std::string& what) {
   throw Error(ErrorKind::kRefused, what);
@@ -87,13 +82,9 @@ bool in_packs(const Product& p, const MatrixView& a, const MatrixView& b) {
 
 /// Whether multiply_matrix.comp takes a product: the device's matrix units have the type and the shape.
 bool on_matrix_units(const DeviceLimits& limits, const Product& p, const MatrixView& a, const MatrixView& b) {
-  const DType type = a.array.dtype;
-  const MatrixShape shape = type == DType::kBf16  ? limits.matrix_bf16
-                            : type == DType::kF16 ? limits.matrix_f16
-                                                  : MatrixShape{0, 0, 0};
-  return shape.m == 16 && shape.n == 16 && shape.k == 16 &&
-         limits.shared_memory_per_workgroup >= kMatrixBytes && limits.max_workgroup_size >= kTileThreads &&
-         limits.subgroup_min <= kMatrixSubgroup && limits.subgroup_max >= kMatrixSubgroup &&
+  return vulkan_chunked::matrices_missing(a.array.dtype, limits).empty() &&
+         limits.shared_memory_per_workgroup >= kMatrixStageBytes &&
+         limits.max_workgroup_size >= kMatrixTeams * vulkan_chunked::matrix_subgroup(limits) &&
          in_packs(p, a, b);
 }
 
@@ -188,8 +179,14 @@ class VulkanCompute final : public Compute {
     constants["TRANSPOSE_B"] = p.transpose_b;
     if (on_matrix_units(info_.limits, p, a, b)) {
       constants.erase("IN_TYPE");
-      PipelineRequest request{"multiply_matrix", constants, kTileThreads, kMatrixSubgroup};
-      request.bfloat16 = a.array.dtype == DType::kBf16;
+      const DType dtype = a.array.dtype;
+      constants["STAGES"] = info_.limits.shared_memory_per_workgroup >= 2 * kMatrixStageBytes ? 2 : 1;
+      constants["BFLOAT16"] = dtype == DType::kBf16;
+      constants["TEAMS"] = kMatrixTeams;
+      constants["UNROLL"] = true;
+      PipelineRequest request{"multiply", constants,
+                              kMatrixTeams * vulkan_chunked::matrix_subgroup(info_.limits), 0};
+      use_matrices(request, dtype, info_.limits);
       dispatch(request, push, arrays, {groups(p.n, kMatrixTile), groups(p.m, kMatrixTile), batch});
       return;
     }
@@ -256,9 +253,7 @@ class VulkanCompute final : public Compute {
     const Dispatches dispatches = dispatches_of(problem, {plan.variant, plan.geometry}, info_, bounds_);
     Arrays named;
     for (Slot slot : kSlots) {
-      const bool in_place = problem.pass == Pass::kStep && slot == Slot::kH0;
-      named[std::string(statescope::name(slot))] =
-          takes_part(problem, slot) && !in_place ? arrays[slot] : Array();
+      named[std::string(statescope::name(slot))] = takes_part(problem, slot) ? arrays[slot] : Array();
     }
     for (const Scratch& scratch : dispatches.scratch) {
       if (scratch.bytes > 0)

@@ -21,6 +21,13 @@ bool is_output(const Problem& problem, Slot slot) {
   return !is_input(slot) && takes_part(problem, slot);
 }
 
+/// Where a tensor lies: a step's inputs that are replaced in place lie where the output does.
+Slot place_of(const Problem& problem, Slot slot) {
+  for (Slot output : kSlots)
+    if (in_place_of(problem, output) == slot) return output;
+  return slot;
+}
+
 /// Buffers of one input set, by the names of the shaders' bindings, and its recorded launches.
 struct InputSet {
   std::map<std::string, Buffer> buffers;
@@ -60,8 +67,7 @@ class VulkanExecution : public Execution {
                                            to_string(tensor.shape) + ", wanted " +
                                            std::string(statescope::name(dtype_of(problem, slot))) + " " +
                                            to_string(shape_of(problem, slot)));
-      const bool in_place = problem.pass == Pass::kStep && slot == Slot::kH0;
-      for (InputSet& set : sets_) vulkan::upload(buffer(set, in_place ? Slot::kHt : slot), tensor.bytes);
+      for (InputSet& set : sets_) vulkan::upload(buffer(set, place_of(problem, slot)), tensor.bytes);
     }
   }
 
@@ -69,8 +75,7 @@ class VulkanExecution : public Execution {
     run_once(*gpu_, [&](VkCommandBuffer commands) {
       for (InputSet& set : sets_) {
         for (Slot slot : kSlots) {
-          const bool in_place = plan_.problem.pass == Pass::kStep && slot == Slot::kHt;
-          if (is_output(plan_.problem, slot) && !in_place)
+          if (is_output(plan_.problem, slot) && !in_place_of(plan_.problem, slot))
             vkCmdFillBuffer(commands, buffer(set, slot).handle, 0, VK_WHOLE_SIZE, kPoison);
         }
         for (const Scratch& scratch : scratch_)
@@ -175,7 +180,7 @@ class VulkanExecution : public Execution {
 }  // namespace
 
 std::size_t buffer_bytes(const Problem& problem, Slot slot) {
-  if (!takes_part(problem, slot) || (problem.pass == Pass::kStep && slot == Slot::kH0)) return 0;
+  if (!takes_part(problem, slot) || place_of(problem, slot) != slot) return 0;
   return static_cast<std::size_t>(element_count(shape_of(problem, slot))) * size_of(dtype_of(problem, slot));
 }
 

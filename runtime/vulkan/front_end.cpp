@@ -22,12 +22,25 @@ constexpr std::int64_t kSlab = 64;               // the depth that the gradients
 
 /// The names of one side's buffers.
 struct Side {
-  std::string name, x, weight, taps, dx, dweight, dtaps, expanded, y, gradient;
+  std::string name, x, weight, taps, history, after, dx, dweight, dtaps, expanded, y, gradient;
 };
 const Side kSides[] = {
-    {"q", "q", "q_expand", "q_conv", "dq", "dq_expand", "dq_conv", "expanded_q", "y_q", "d_expanded_q"},
-    {"k", "k", "k_expand", "k_conv", "dk", "dk_expand", "dk_conv", "expanded_k", "y_k", "d_expanded_k"},
+    {"q", "q", "q_expand", "q_conv", "q_history", "q_history_after", "dq", "dq_expand", "dq_conv",
+     "expanded_q", "y_q", "d_expanded_q"},
+    {"k", "k", "k_expand", "k_conv", "k_history", "k_history_after", "dk", "dk_expand", "dk_conv",
+     "expanded_k", "y_k", "d_expanded_k"},
 };
+
+constexpr std::uint32_t kEachToken = 2;  // of front_end.glsl
+
+/// What the kernels see of a step: its rows are the tokens of one row, each a sequence of its own, so that
+/// they share a tile.
+Problem rows_as_tokens(Problem p) {
+  if (p.pass != Pass::kStep) return p;
+  p.seq_len = p.batch;
+  p.batch = 1;
+  return p;
+}
 
 /// Tokens in equal ranges of whole tiles, about `wanted` of them.
 struct Ranges {
@@ -71,7 +84,7 @@ Sizes sizes_for(const Problem& p, const DeviceLimits& limits, const LaunchBounds
   Sizes s;
   s.cooperative = vulkan_chunked::matrices_missing(p.dtype, limits).empty();
   s.threads = std::bit_floor(std::min(kMostThreads, limits.max_workgroup_size));
-  s.team_size = s.cooperative ? 32 : 16;
+  s.team_size = s.cooperative ? vulkan_chunked::matrix_subgroup(limits) : 16;
   const auto shared_memory = static_cast<std::int64_t>(limits.shared_memory_per_workgroup);
   s.expand_tokens = expand_bytes(p.key_dim, 2 * kTile) <= shared_memory ? 2 * kTile : kTile;
   const auto divisor = [&](std::int64_t most) {
@@ -117,10 +130,12 @@ void for_launches(std::int64_t pieces, double flop_each, const LaunchBounds& bou
 
 }  // namespace
 
-Dispatches behind_front_end(const Problem& p, const DeviceInfo& device, const LaunchBounds& bounds,
+Dispatches behind_front_end(const Problem& problem, const DeviceInfo& device, const LaunchBounds& bounds,
                             Dispatches inner) {
+  const Problem p = rows_as_tokens(problem);
   const Sizes s = sizes_for(p, device.limits, bounds);
-  const bool back = p.pass == Pass::kBackward, norm = p.rule == Rule::kGatedDelta;
+  const bool back = p.pass == Pass::kBackward, step = p.pass == Pass::kStep;
+  const bool norm = p.rule == Rule::kGatedDelta;
   const std::int64_t subkeys = p.qk_heads * p.expansion, rows = p.batch * p.seq_len;
   const double square = 2.0 * static_cast<double>(p.key_dim * p.key_dim);  // flop of a token's subkey
   const std::string bits = p.dtype == DType::kF32 ? "32" : "16";
@@ -132,18 +147,20 @@ Dispatches behind_front_end(const Problem& p, const DeviceInfo& device, const La
                             std::int64_t first, std::int64_t range_tokens, std::int64_t ranges_per_row) {
     Dispatch d;
     d.kernel = "vulkan.front_end." + kernel + "_" + side.name + suffix;
-    d.pipeline.module = "front_end_" + kernel + "." + bits + (s.cooperative ? ".matrix" : "");
+    d.pipeline.module = "front_end_" + kernel + "." + bits;
     d.pipeline.workgroup_size = s.threads;
-    d.pipeline.subgroup_size = s.cooperative ? s.team_size : 0;
-    d.pipeline.bfloat16 = s.cooperative && p.dtype == DType::kBf16;
     d.pipeline.constants = {
         {"KEY_DIM", word(p.key_dim)}, {"TEAMS", s.threads / s.team_size}, {"UNROLL", device.hardware}};
     set_element_type(d.pipeline, p.dtype);
+    // The convolution's gradients make no products: one module for both kinds.
+    const bool products = kernel != "convolution_gradients";
+    if (s.cooperative && products) use_matrices(d.pipeline, p.dtype, device.limits);
+    if (!products) d.pipeline.constants["TEAMS"] = s.threads / 16;
     d.push_constants = {{"seq_len", word(p.seq_len)},
                         {"sequences", word(p.sequences)},
                         {"qk_heads", word(p.qk_heads)},
                         {"expansion", word(p.expansion)},
-                        {"packed", p.packed},
+                        {"packed", step ? kEachToken : p.packed},
                         {"range_tokens", word(range_tokens)},
                         {"ranges_per_row", word(ranges_per_row)},
                         {"first_range", word(first)}};
@@ -158,9 +175,12 @@ Dispatches behind_front_end(const Problem& p, const DeviceInfo& device, const La
                                          s.expand.tokens, s.expand.count);
                    d.pipeline.constants["TOKENS"] = word(s.expand_tokens);
                    d.pipeline.constants["NORM"] = norm;
+                   if (!back) d.pipeline.constants["HISTORY"] = p.history;
                    d.aliases = {{"x", side.x},
                                 {"weight", side.weight},
                                 {"taps", side.taps},
+                                {"history", step ? side.after : side.history},
+                                {"history_after", side.after},
                                 {"expanded", side.expanded},
                                 {"y", side.y}};
                    d.workgroups = {word(subkeys), word(count), 1};
@@ -185,10 +205,6 @@ Dispatches behind_front_end(const Problem& p, const DeviceInfo& device, const La
                  [&](std::int64_t first, std::int64_t count, const std::string& suffix) {
                    Dispatch d = dispatch("convolution_gradients", side, suffix, first, s.convolution.tokens,
                                          s.convolution.count);
-                   // It makes no products: one module for both kinds.
-                   d.pipeline.module = "front_end_convolution_gradients." + bits;
-                   d.pipeline.bfloat16 = false;
-                   d.pipeline.constants["TEAMS"] = s.threads / 16;
                    d.pipeline.constants["TOKENS"] = word(kConvolutionTokens);
                    d.pipeline.constants["NORM"] = norm;
                    d.aliases = {{"taps", side.taps},

@@ -24,6 +24,10 @@ std::string kernel_name(const Problem& problem, const Variant& variant);
 /// Only modules of 16-bit elements have the constant that tells the two types apart.
 void set_element_type(PipelineRequest& request, DType dtype);
 
+/// Turns a request for a module that makes products into one for products of this type by the device's
+/// cooperative matrices: ".matrix", where one of them is a tile, or ".matrices", where several are.
+void use_matrices(PipelineRequest& request, DType dtype, const DeviceLimits& limits);
+
 /// The push constants that every kernel of recurrence.glsl has.
 std::map<std::string, std::uint32_t> sizes(const Problem& problem);
 

@@ -8,12 +8,14 @@
 #include "runtime/vulkan/chunked.h"
 #include "runtime/vulkan/front_end.h"
 #include "runtime/vulkan/kernel_parts.h"
+#include "runtime/vulkan_chunked.h"
 
 namespace statescope::vulkan {
 namespace {
 
 // Of the small integrated GPU that LaunchBounds speaks of.
 constexpr std::uint32_t kIntegratedMultiprocessors = 8;
+constexpr std::uint32_t kTile = 16;  // of matrices.glsl
 
 }  // namespace
 
@@ -35,6 +37,19 @@ std::string kernel_name(const Problem& p, const Variant& variant) {
 
 void set_element_type(PipelineRequest& request, DType dtype) {
   if (dtype != DType::kF32) request.constants["BFLOAT16"] = dtype == DType::kBf16;
+}
+
+void use_matrices(PipelineRequest& request, DType dtype, const DeviceLimits& limits) {
+  const MatrixShape& shape = vulkan_chunked::matrix_shape(dtype, limits);
+  const bool whole_tiles = shape.m == kTile && shape.n == kTile && shape.k == kTile;
+  request.module += whole_tiles ? ".matrix" : ".matrices";
+  request.subgroup_size = vulkan_chunked::matrix_subgroup(limits);
+  request.bfloat16 = dtype == DType::kBf16;
+  request.constants["TEAM_SIZE"] = request.subgroup_size;
+  if (whole_tiles) return;
+  request.constants["MATRIX_M"] = shape.m;
+  request.constants["MATRIX_N"] = shape.n;
+  request.constants["MATRIX_K"] = shape.k;
 }
 
 std::map<std::string, std::uint32_t> sizes(const Problem& p) {

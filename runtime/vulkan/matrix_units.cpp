@@ -1,8 +1,10 @@
 #include "runtime/vulkan/matrix_units.h"
 
+#include <algorithm>
 #include <tuple>
 
 #include "runtime/vulkan/chain.h"
+#include "runtime/vulkan_chunked.h"
 
 namespace statescope::vulkan {
 namespace {
@@ -18,17 +20,25 @@ std::vector<VkCooperativeMatrixPropertiesKHR> enumerate(VkPhysicalDevice device)
   return found;
 }
 
-/// The largest shape of these factors; all zero: there is none.
-MatrixShape largest_shape(const std::vector<VkCooperativeMatrixPropertiesKHR>& found,
-                          VkComponentTypeKHR factor) {
-  const auto order = [](const MatrixShape& x) { return std::tuple(x.m * x.n * x.k, x.m, x.n); };
+/// The largest shape of these factors that has f16 sums too, of those that make tiles where there is one; all
+/// zero: there is none.
+MatrixShape best_shape(const std::vector<VkCooperativeMatrixPropertiesKHR>& found,
+                       VkComponentTypeKHR factor) {
+  const auto order = [](const MatrixShape& x) {
+    return std::tuple(vulkan_chunked::makes_tiles(x), x.m * x.n * x.k, x.m, x.n);
+  };
   MatrixShape best{0, 0, 0};
   for (const VkCooperativeMatrixPropertiesKHR& x : found) {
     const bool fits = x.AType == factor && x.BType == factor && x.CType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
                       x.ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR && x.scope == VK_SCOPE_SUBGROUP_KHR &&
                       !x.saturatingAccumulation;
+    // What sums are turned to on their way to memory, whatever the factors.
+    const bool narrow_sums = std::ranges::any_of(found, [&](const VkCooperativeMatrixPropertiesKHR& y) {
+      return y.CType == VK_COMPONENT_TYPE_FLOAT16_KHR && y.scope == VK_SCOPE_SUBGROUP_KHR &&
+             y.MSize == x.MSize && y.NSize == x.NSize;
+    });
     const MatrixShape shape{x.MSize, x.NSize, x.KSize};
-    if (fits && order(shape) > order(best)) best = shape;
+    if (fits && narrow_sums && order(shape) > order(best)) best = shape;
   }
   return best;
 }
@@ -57,10 +67,10 @@ void find_matrix_units(PhysicalDevice& device) {
   if (!found.matrix.cooperativeMatrix) return;
 
   const std::vector<VkCooperativeMatrixPropertiesKHR> enumerated = enumerate(device.handle);
-  const MatrixShape f16 = largest_shape(enumerated, VK_COMPONENT_TYPE_FLOAT16_KHR);
+  const MatrixShape f16 = best_shape(enumerated, VK_COMPONENT_TYPE_FLOAT16_KHR);
   MatrixShape bf16{0, 0, 0};
   if (found.bfloat16.shaderBFloat16Type && found.bfloat16.shaderBFloat16CooperativeMatrix)
-    bf16 = largest_shape(enumerated, VK_COMPONENT_TYPE_BFLOAT16_KHR);
+    bf16 = best_shape(enumerated, VK_COMPONENT_TYPE_BFLOAT16_KHR);
 
   std::string lacks;  // what the shaders need beside the matrices themselves
   if (!STATESCOPE_COOPERATIVE_MATRIX_SHADERS)

@@ -6,8 +6,9 @@
 namespace statescope::vulkan {
 
 /// Fills the limits' matrix shapes from what the driver enumerates: 16-bit factors with float32 sums, at the
-/// scope of a subgroup; of several shapes the largest. Where this build or the device lacks the rest of what
-/// the shaders need, the device gets a note that says which matrices it could have had.
+/// scope of a subgroup; of several shapes the largest that makes the kernels' tiles. Where this build or the
+/// device lacks the rest of what the shaders need, the device gets a note that says which matrices it could
+/// have had.
 void find_matrix_units(PhysicalDevice& device);
 
 /// The extensions and features of the matrices that a device was found to have, chained into `create`; lives

@@ -36,12 +36,14 @@ enum Op : std::uint32_t {
   kVariable = 59,
   kDecorate = 71,
   kMemberDecorate = 72,
+  kTypeCooperativeMatrixKHR = 4456,
 };
 enum Decoration : std::uint32_t { kSpecId = 1, kNonWritable = 24, kBindingNumber = 33, kOffset = 35 };
 enum StorageClass : std::uint32_t { kWorkgroup = 4, kPushConstant = 9, kStorageBuffer = 12 };
 // SPV_KHR_bfloat16
 constexpr std::uint32_t kBFloat16TypeKHR = 5116, kBFloat16CooperativeMatrixKHR = 5118, kBFloat16Encoding = 0;
-constexpr std::size_t kHeaderWords = 5;
+constexpr std::size_t kHeaderWords = 5, kIdBound = 3;
+constexpr std::uint32_t kMatrixAccumulatorKHR = 2;
 
 template <typename Visit>
 void for_each_instruction(std::span<const std::uint32_t> spirv, Visit visit) {
@@ -117,6 +119,7 @@ std::span<const std::uint32_t> find_module(std::string_view name) {
 
 std::vector<std::uint32_t> with_bfloat16(std::span<const std::uint32_t> spirv) {
   std::vector<std::uint32_t> out(spirv.begin(), spirv.begin() + kHeaderWords);
+  const std::uint32_t bfloat16 = out[kIdBound]++;
   const auto put = [&](std::uint32_t op, std::span<const std::uint32_t> x) {
     out.push_back(static_cast<std::uint32_t>(x.size() + 1) << 16 | op);
     out.insert(out.end(), x.begin(), x.end());
@@ -126,23 +129,28 @@ std::vector<std::uint32_t> with_bfloat16(std::span<const std::uint32_t> spirv) {
     put(kCapability, {&capability, 1});
   std::array<std::uint32_t, 5> extension{};
   std::memcpy(extension.data(), "SPV_KHR_bfloat16", sizeof "SPV_KHR_bfloat16");
-  bool extended = false;
+  bool extended = false, used = false;
   std::optional<std::uint32_t> half;
+  std::map<std::uint32_t, std::uint32_t> constants;
   for_each_instruction(spirv, [&](std::uint32_t op, std::span<const std::uint32_t> x) {
     if (op != kCapability && !extended) {
       put(kExtension, extension);
       extended = true;
     }
-    if ((op == kConstant || op == kSpecConstant) && half && x[0] == *half)
-      throw Error(ErrorKind::kDevice, "SPIR-V: a constant of float16 cannot become one of bfloat16");
+    if (op == kConstant) constants[x[1]] = x[2];
+    if (op == kTypeCooperativeMatrixKHR && half && x[1] == *half &&
+        constants[x[5]] != kMatrixAccumulatorKHR) {
+      put(op, std::array{x[0], bfloat16, x[2], x[3], x[4], x[5]});
+      used = true;
+      return;
+    }
+    put(op, x);
     if (op == kTypeFloat && x[1] == 16) {
       half = x[0];
-      put(op, std::array{x[0], 16u, kBFloat16Encoding});
-    } else {
-      put(op, x);
+      put(op, std::array{bfloat16, 16u, kBFloat16Encoding});
     }
   });
-  if (!half) throw Error(ErrorKind::kDevice, "SPIR-V: no float16 that could become bfloat16");
+  if (!used) throw Error(ErrorKind::kDevice, "SPIR-V: no factors of float16 that could become bfloat16");
   return out;
 }
 

@@ -38,10 +38,9 @@ std::span<const std::uint32_t> find_module(std::string_view name);
 /// pipelines that they have. Not while another thread uses a device.
 void replace_modules(std::map<std::string, std::vector<std::uint32_t>> modules);
 
-/// The same module with bfloat16 in the place of float16 (SPV_KHR_bfloat16): in SPIR-V the two types differ
-/// by one operand, so that one GLSL source serves both, and a compiler without GL_EXT_bfloat16 too. The
-/// module may use float16 for cooperative matrices and the memory they are loaded from, not for constants.
-/// Throws Error(kDevice) when it does not use float16 at all, or has a constant of it.
+/// The same module with factors of cooperative matrices of bfloat16 in the place of float16
+/// (SPV_KHR_bfloat16): one GLSL source serves both, and a compiler without GL_EXT_bfloat16 too. Sums of
+/// float16 stay: they carry bits (matrices.glsl). Throws Error(kDevice) when there is no such factor.
 std::vector<std::uint32_t> with_bfloat16(std::span<const std::uint32_t> spirv);
 
 Reflection reflect(std::span<const std::uint32_t> spirv);

@@ -207,14 +207,18 @@ TEST(VulkanTable, NaiveIsRefusedInNumbers) {
   }
 }
 
-// float16 (id 1) becomes bfloat16, with its capabilities and extension where SPIR-V wants them; float32 (id
-// 2) stays.
-TEST(VulkanShaders, Float16BecomesBfloat16) {
-  const std::vector<std::uint32_t> header{0x07230203, 0x00010600, 0, 9, 0};
-  const std::vector<std::uint32_t> start{2u << 16 | 17, 1, 3u << 16 | 14, 0,
-                                         1};  // capability Shader, memory model
-  const std::vector<std::uint32_t> types{3u << 16 | 22, 1, 16, 3u << 16 | 22, 2, 32};
-  const std::vector<std::uint32_t> half_constant{4u << 16 | 43, 1, 3, 0x3c00};
+// Factors of float16 (id 1) become ones of bfloat16 (a new id, 9), with its capabilities and extension where
+// SPIR-V wants them; sums of float16 stay.
+TEST(VulkanShaders, FactorsBecomeBfloat16) {
+  const std::vector<std::uint32_t> header{0x07230203, 0x00010600, 0, 9, 0},
+      after{0x07230203, 0x00010600, 0, 10, 0};
+  const std::vector<std::uint32_t> capability{2u << 16 | 17, 1}, model{3u << 16 | 14, 0, 1};
+  const std::vector<std::uint32_t> half{3u << 16 | 22, 1, 16}, types{3u << 16 | 22, 2, 32};
+  // Ids 3 and 4: the uses of a first factor and of a sum; 7: the scope, rows and columns.
+  const std::vector<std::uint32_t> uses{4u << 16 | 43, 8, 3, 0, 4u << 16 | 43, 8, 4, 2};
+  const auto matrix = [](std::uint32_t id, std::uint32_t element, std::uint32_t use) {
+    return std::vector<std::uint32_t>{7u << 16 | 4456, id, element, 7, 7, 7, use};
+  };
   const auto join = [](std::initializer_list<std::vector<std::uint32_t>> parts) {
     std::vector<std::uint32_t> out;
     for (const auto& part : parts) out.insert(out.end(), part.begin(), part.end());
@@ -224,15 +228,20 @@ TEST(VulkanShaders, Float16BecomesBfloat16) {
   extension[0] = 6u << 16 | 10;
   std::memcpy(&extension[1], "SPV_KHR_bfloat16", 17);
   const std::vector<std::uint32_t> capabilities{2u << 16 | 17, 5116, 2u << 16 | 17, 5118};
-  EXPECT_EQ(with_bfloat16(join({header, start, types})), join({header,
-                                                               capabilities,
-                                                               {2u << 16 | 17, 1},
-                                                               extension,
-                                                               {3u << 16 | 14, 0, 1},
-                                                               {4u << 16 | 22, 1, 16, 0},
-                                                               {3u << 16 | 22, 2, 32}}));
-  EXPECT_THROW(with_bfloat16(join({header, start, types, half_constant})), Error);
-  EXPECT_THROW(with_bfloat16(join({header, start, {3u << 16 | 22, 2, 32}})), Error);
+  EXPECT_EQ(
+      with_bfloat16(join({header, capability, model, half, types, uses, matrix(5, 1, 3), matrix(6, 1, 4)})),
+      join({after,
+            capabilities,
+            capability,
+            extension,
+            model,
+            half,
+            {4u << 16 | 22, 9, 16, 0},
+            types,
+            uses,
+            matrix(5, 9, 3),
+            matrix(6, 1, 4)}));
+  EXPECT_THROW(with_bfloat16(join({header, capability, model, half, types, uses, matrix(6, 1, 4)})), Error);
 }
 
 TEST(VulkanShaders, ConstantsMustMatch) {

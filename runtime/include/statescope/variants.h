@@ -90,14 +90,9 @@ struct Variant {
 };
 
 /// Passes that an api runs behind a front end (problem.h), with any production variant of the pass; the front
-/// end's own kernels come on top of the variant's.
+/// end's own kernels come on top of the variant's. Forward and step keep the history of its convolution.
 constexpr std::uint32_t front_end_passes(Api api) {
-  constexpr std::uint32_t in_sequences = bits(Pass::kForward, Pass::kBackward);
-  return api == Api::kCpu ? 0 : api == Api::kCuda ? in_sequences | bits(Pass::kStep) : in_sequences;
-}
-/// Whether they read and write a history of its convolution.
-constexpr bool keeps_history(Api api) {
-  return api == Api::kCuda;
+  return api == Api::kCpu ? 0 : bits(Pass::kForward, Pass::kBackward, Pass::kStep);
 }
 
 /// Every variant, the preferred first within an api.
