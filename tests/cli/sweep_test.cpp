@@ -190,11 +190,12 @@ TEST_F(Sweep, ReportDrawsTheLimitsOfTheDatabase) {
   }
 }
 
+// --foreground: one interrupt, not a second to the whole group, which ends a program at once.
 TEST(SweepOutput, InterruptedInItsFirstCellLeavesNothingBehind) {
   TemporaryDirectory directory;
-  const auto result = run_process({"timeout", "--signal=INT", "--preserve-status", "4", program_path(),
-                                   "sweep", "--device", "cpu", "--seq-len", "65536", "--heads", "8",
-                                   "--seconds", "30", "--output", directory / "out"});
+  const auto result = run_process({"timeout", "--foreground", "--signal=INT", "--preserve-status", "4",
+                                   program_path(), "sweep", "--device", "cpu", "--seq-len", "65536",
+                                   "--heads", "8", "--seconds", "30", "--output", directory / "out"});
   ASSERT_TRUE(result);
   EXPECT_EQ(result->exit_code, 130);
   EXPECT_NE(result->err.find("interrupted"), std::string::npos) << result->err;
@@ -203,9 +204,10 @@ TEST(SweepOutput, InterruptedInItsFirstCellLeavesNothingBehind) {
 
 TEST(SweepOutput, InterruptedKeepsTheCellsThatWereMeasured) {
   TemporaryDirectory directory;
-  const auto result = run_process({"timeout", "--signal=INT", "--preserve-status", "7", program_path(),
-                                   "sweep", "--device", "cpu", "--expansion", "1,2,4,8,16,32,48,64",
-                                   "--seconds", "0.6", "--output", directory / "out"});
+  const auto result =
+      run_process({"timeout", "--foreground", "--signal=INT", "--preserve-status", "7", program_path(),
+                   "sweep", "--device", "cpu", "--expansion", "1,2,4,8,16,32,48,64", "--seq-len", "64",
+                   "--seconds", "0.6", "--output", directory / "out"});
   ASSERT_TRUE(result);
   EXPECT_EQ(result->exit_code, 130);
   EXPECT_NE(result->err.find("interrupted"), std::string::npos) << result->err;
