@@ -26,6 +26,17 @@ constexpr int kDim = kTensorDim, kTile = kTensorTokens, kRun = kTensorRun, kPair
 constexpr uint32_t kPanel = TensorShared::kTile / 2;  // bytes of 64 columns
 constexpr uint32_t kOnes = 0x3f803f80;                // two of bf16
 
+/// What is computed from x is then computed anew for each tile and takes no registers in between.
+__device__ __forceinline__ void keep_out_of_loops(int& x) {
+  asm volatile("" : "+r"(x));
+}
+
+__device__ float inverse_root(float x) {
+  float y;
+  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 /// Y of a tile, this thread's share: [half of the channels][4 j + 2 h + b], h: the channel 8 further.
 using Tile = float[2][kTile / 2];
 
@@ -45,7 +56,7 @@ struct Group {
   __device__ void meet() const { index == 0 ? ptx::named_barrier(1, 128) : ptx::named_barrier(2, 128); }
   __device__ int channel(int half, int h) const { return 64 * half + 16 * warp + lane / 4 + 8 * h; }
   /// Where 16 bytes of a token's row lie in the tile that leaves.
-  __device__ uint32_t piece_at(int token, int piece) const {
+  __device__ uint32_t piece_at(uint32_t token, uint32_t piece) const {
     return out + piece / 8 * kPanel + token * 128 + ((piece % 8 ^ token % 8) << 4);
   }
 };
@@ -54,9 +65,9 @@ struct Group {
 template <class T, class Factors>
 __device__ __forceinline__ void put(const Group& g, const Tile& y, Factors factors) {
   int row = g.lane % 8;
-  asm volatile("" : "+r"(row));  // else the addresses stay in registers from tile to tile
-  const int token = kRun * (row / 2) + row % 2;
-  const int piece = 8 * (g.lane / 16) + 2 * g.warp + g.lane / 8 % 2;
+  keep_out_of_loops(row);
+  const uint32_t token = kRun * (row / 2) + row % 2;
+  const uint32_t piece = 8 * (g.lane / 16) + 2 * g.warp + g.lane / 8 % 2;
   uint32_t to[4];  // rows 8 tokens apart lie in the same banks
 #pragma unroll
   for (int j = 0; j < 4; ++j) to[j] = g.piece_at(token + 2 * j, piece);
@@ -142,7 +153,8 @@ __device__ __forceinline__ void convolve(float (&y)[kTile / 2], int h, const flo
   }
 }
 
-template <class T, bool kNorm, bool kPacked>
+/// kKeeps: y may be stored, or histories; packed sequences may do so always.
+template <class T, bool kNorm, bool kPacked, bool kKeeps>
 __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
     expand(const __grid_constant__ ExpandTensorParameters maps) {
   extern __shared__ __align__(1024) uint8_t memory[];
@@ -180,7 +192,7 @@ __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
     ptx::store_shared(g.taps + 16 * threadIdx.x,
                       float4{0.5f * low.x, 0.5f * low.y, 0.5f * high.x, 0.5f * high.y});
   }
-  if (p.after[side] && blockIdx.y == 0) keep_histories(p, side, subkey);
+  if (kKeeps && p.after[side] && blockIdx.y == 0) keep_histories(p, side, subkey);
   __syncthreads();
   if (threadIdx.x == 0) {
     ptx::barrier_arrive_expect(weight_full, kDim * kDim * 2);
@@ -223,18 +235,24 @@ __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
         ptx::wgmma_n72_shared<T>(y[half], a + half * (kDim * 128 / 16) + k * (16 * 128 / 16),
                                  b + k / 4 * (kPanel / 16) + k % 4 * 2, k > 0);
       }
+      ptx::wgmma_commit();
     }
-    ptx::wgmma_commit();
-    ptx::wgmma_wait<0>();
+    const auto finish_product = [&] {
+      ptx::wgmma_wait<0>();
+      ptx::pin(y[1]);
+      if (g.thread == 0) ptx::stores_wait_read<0>();  // the tile before has left
+      g.meet();
+      if (g.thread == 0 && begin + kTile < last) load(begin + kTile);  // arrives while this tile is finished
+    };
+    ptx::wgmma_wait<1>();
     ptx::pin(y[0]);
-    ptx::pin(y[1]);
-    if (g.thread == 0) ptx::stores_wait_read<0>();  // the tile before has left
-    g.meet();
-    if (g.thread == 0 && begin + kTile < last) load(begin + kTile);  // arrives while this tile is finished
     const bool writes = begin >= first;
+    constexpr bool kWhole = kKeeps || kPacked;
+    // Else the second half of the channels is multiplied while the first is convolved.
+    if constexpr (kWhole) finish_product();
 
-    const bool keeps = p.after[side] && (kPacked || begin + kTile > p.seq_len - 3);
-    if (writes && (p.y[side] || keeps)) {
+    const bool keeps = kKeeps && p.after[side] && (kPacked || begin + kTile > p.seq_len - 3);
+    if (kKeeps && writes && (p.y[side] || keeps)) {
       put<T>(g, y, [](int) { return float2{1, 1}; });
       ptx::fence_async_proxy();
       g.meet();
@@ -259,6 +277,7 @@ __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
       }
     }
     if (!writes) {
+      if constexpr (!kWhole) finish_product();
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
 #pragma unroll
@@ -268,6 +287,9 @@ __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
     }
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
+      if constexpr (!kWhole) {
+        if (r == 2) finish_product();
+      }
       const int channel = g.channel(r / 2, r % 2);
       const float4 taps = ptx::load_shared_float4(g.taps + 16 * channel);
       float run_before[3];
@@ -305,26 +327,38 @@ __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
         ptx::store_shared(squares + 4 * j, ptx::pack<__nv_bfloat16>(sums[0], sums[1]));
       }
       g.meet();
+      // Tokens 8 n and on; warp 0 has the copy engine to look after.
+      constexpr int kRounds = (kPairs + 3) / 4;
+      int first_eight = 3 - g.warp;
+      keep_out_of_loops(first_eight);
+      uint32_t squared[kRounds][4];
 #pragma unroll
-      for (int n = 0; n < (kPairs + 3) / 4; ++n) {
-        const int j = g.warp + 4 * n;  // tokens 8 j and on
-        if (j >= kPairs) break;
-        uint32_t squared[4];
-        ptx::load_matrix_x4_transposed(squared, g.out + g.lane * (2 * kTile) + 16 * j);
-        const uint32_t ones[4] = {kOnes, kOnes, kOnes, kOnes};
+      for (int i = 0; i < kRounds; ++i) {
+        const int n = min(first_eight + 4 * i, kPairs - 1);
+        ptx::load_matrix_x4_transposed(squared[i], g.out + g.lane * (2 * kTile) + 16 * n);
+      }
+      const uint32_t ones[4] = {kOnes, kOnes, kOnes, kOnes};
+#pragma unroll
+      for (int i = 0; i < kRounds; ++i) {
+        const int n = first_eight + 4 * i, token = 8 * n + 2 * g.lane;
+        if (n >= kPairs) break;
         float sum[4] = {kNormEpsilon, kNormEpsilon, kNormEpsilon, kNormEpsilon};
-        ptx::mma_bf16(sum, ones, squared[0], squared[1]);
-        ptx::mma_bf16(sum, ones, squared[2], squared[3]);
+        ptx::mma_bf16(sum, ones, squared[i][0], squared[i][1]);
+        ptx::mma_bf16(sum, ones, squared[i][2], squared[i][3]);
         if (g.lane < 4) {
-          const int token = 8 * j + 2 * g.lane;
-          ptx::store_shared(lengths + 4 * (token + token / kRun * 2), float2{rsqrtf(sum[0]), rsqrtf(sum[1])});
+          ptx::store_shared(lengths + 4 * (token + token / kRun * 2),
+                            float2{inverse_root(sum[0]), inverse_root(sum[1])});
         }
       }
       g.meet();
-      put<T>(g, y, [&](int j) {
-        const uint2 pair = ptx::load_shared_uint2(lengths + g.lane % 4 * (4 * (kRun + 2)) + 8 * j);
-        return float2{__uint_as_float(pair.x), __uint_as_float(pair.y)};
-      });
+      const uint32_t from = lengths + g.lane % 4 * (4 * (kRun + 2));
+      float factors[kRun + 2];
+#pragma unroll
+      for (int u = 0; u < kRun; u += 4) {
+        const float4 four = ptx::load_shared_float4(from + 4 * u);  // two at the end are nobody's
+        factors[u] = four.x, factors[u + 1] = four.y, factors[u + 2] = four.z, factors[u + 3] = four.w;
+      }
+      put<T>(g, y, [&](int j) { return float2{factors[2 * j], factors[2 * j + 1]}; });
     } else {
       put<T>(g, y, [](int) { return float2{1, 1}; });
     }
@@ -338,20 +372,22 @@ __global__ void __launch_bounds__(kTensorThreads, kTensorBlocks)
   if (g.thread == 0) ptx::stores_wait_read<0>();
 }
 
+template <class T, bool kNorm>
+const void* expand_of(bool packed, bool keeps) {
+  if (packed) return reinterpret_cast<const void*>(&expand<T, kNorm, true, true>);
+  return keeps ? reinterpret_cast<const void*>(&expand<T, kNorm, false, true>)
+               : reinterpret_cast<const void*>(&expand<T, kNorm, false, false>);
+}
 template <class T>
-const void* expand_of(bool norm, bool packed) {
-  if (norm) {
-    return packed ? reinterpret_cast<const void*>(&expand<T, true, true>)
-                  : reinterpret_cast<const void*>(&expand<T, true, false>);
-  }
-  return packed ? reinterpret_cast<const void*>(&expand<T, false, true>)
-                : reinterpret_cast<const void*>(&expand<T, false, false>);
+const void* expand_of(bool norm, bool packed, bool keeps) {
+  return norm ? expand_of<T, true>(packed, keeps) : expand_of<T, false>(packed, keeps);
 }
 
 }  // namespace
 
-const void* expand_tensor_kernel(DType type, bool norm, bool packed) {
-  return type == DType::kBf16 ? expand_of<__nv_bfloat16>(norm, packed) : expand_of<__half>(norm, packed);
+const void* expand_tensor_kernel(DType type, bool norm, bool packed, bool keeps) {
+  return type == DType::kBf16 ? expand_of<__nv_bfloat16>(norm, packed, keeps)
+                              : expand_of<__half>(norm, packed, keeps);
 }
 
 }  // namespace statescope::cuda::front_end

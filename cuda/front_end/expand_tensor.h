@@ -16,7 +16,8 @@ struct ExpandTensorParameters {
   int rows;
 };
 
-const void* expand_tensor_kernel(DType type, bool norm, bool packed);  ///< K = 128, 16-bit, capability 9.0
+/// K = 128, 16-bit, capability 9.0. `keeps`: y or histories are stored.
+const void* expand_tensor_kernel(DType type, bool norm, bool packed, bool keeps);
 
 /// A tile of kTensorTokens is four runs of tokens, one of each lane of four. 16-byte rows of a run's tokens 2
 /// j and 2 j + 1 then lie in different banks for all four, as they do for every odd multiple of 8 tokens; 72

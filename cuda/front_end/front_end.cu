@@ -149,7 +149,7 @@ KernelLaunch expand_tensor_launch(const Problem& p) {
       best_ranges(p.seq_len, p.batch, 2 * subkeys, kTensorTokens, blocks_held(kTensorBlocks * kTensorGroups));
   KernelLaunch launch;
   launch.name = "front_end.expand_tensor";
-  launch.function = expand_tensor_kernel(p.dtype, norm, p.packed);
+  launch.function = expand_tensor_kernel(p.dtype, norm, p.packed, p.history || p.pass == Pass::kBackward);
   launch.grid =
       dim3(static_cast<unsigned>(subkeys),
            static_cast<unsigned>((p.batch * ranges.per_row + kTensorGroups - 1) / kTensorGroups), 2);
