@@ -13,11 +13,11 @@ namespace {
 /// Of device memory, a multiprocessor's share: bytes.
 constexpr double kMemoryBytes = 30e3;
 /// M h of a block's columns, a block a multiprocessor: always, and in proportion to K K at K = 128.
-constexpr double kJoinStart = 0.5, kJoinStep = 2.5;
+constexpr double kJoinStart = 0.33, kJoinStep = 1.67;
 /// Cutting, joining: launches of next to no work.
 constexpr double kLaunch = 4;
-/// Segments must gain this much.
-constexpr double kGain = 0.9;
+/// Segments must gain this much, and more of them this much again.
+constexpr double kGain = 0.9, kMoreGain = 0.98;
 
 /// The first chunked forward of the table, but for those that cut sequences; null where there is none.
 /// `passes`: of gla, which is joined from what pass 1 leaves.
@@ -99,7 +99,8 @@ double forward_time(std::string_view variant, const Work& w) {
            time_of(Serial{7, (delta ? 1.1 : 0.9) * (w.k < 128 ? 0.86 : 1), bytes}, w, w.subheads * w.v / 64);
   }
   if (variant.starts_with("cuda.chunked.")) {
-    const Serial steps = w.gla() ? Serial{18, 3.7, 120e3} : Serial{18, delta ? 3.1 : 1.85, 66e3};
+    const Serial steps =
+        w.gla() ? Serial{18, 3.7, 120e3} : (delta ? Serial{18, 3.1, 66e3} : Serial{13, 1.85, 66e3});
     return time_of(steps, w, w.subheads, true);
   }
   if (w.gla()) return time_of(Parallel{23, 0.069}, w) + gla_states_time(w);
@@ -124,8 +125,9 @@ double segments_time(const Work& w, int segments, bool prepared) {
                           : tile > 64 ? 0.7
                                       : 0.55) *
                          (w.delta() && w.wide() ? 1.6 : 1);
-  double time = 2 * kLaunch + time_of(Serial{12, latency, tile_bytes(w, tile, columns, false, false)}, w,
-                                      w.subheads * columns / tile);
+  double time =
+      2 * kLaunch + time_of(Serial{w.delta() ? 12.0 : 8, latency, tile_bytes(w, tile, columns, false, false)},
+                            w, w.subheads * columns / tile);
   if (!prepared) time += time_of(w.delta() ? Parallel{8, 0.0092} : Parallel{5, 0.0012}, w);
   if (!w.delta()) return time + 0.3 * segments;
   const double blocks = w.subheads / segments * w.v / kJoinColumns;
@@ -154,7 +156,7 @@ int segments(const Problem& p, const DeviceLimits& limits) {
     if (!forward) continue;
     const double time = forward_time(forward->name, work) +
                         segments_time(work, count, forward->name.starts_with("cuda.multipass."));
-    if (time < least) least = time, best = count;
+    if (time < (best > 1 ? kMoreGain : 1) * least) least = time, best = count;
   }
   return best;
 }

@@ -48,9 +48,10 @@ constexpr int transition_tile(std::int64_t chains, int key_dim, int value_dim, b
   return narrow || chains * transition_columns(key_dim, value_dim, delta) / 64 <= multiprocessors ? 64 : 128;
 }
 
-/// Joining by matrices: a block walks the segments of a subhead with 16 columns of the state; M is read again
-/// for every 16. Eight warps share the channels, and their parts are added at the end.
-inline constexpr int kJoinThreads = 256, kJoinColumns = 16;
+/// Joining by matrices: a block walks the segments of a subhead with 8 columns of the state, so that few
+/// chains have blocks for every multiprocessor. Eight warps share the channels, and their parts are added at
+/// the end.
+inline constexpr int kJoinThreads = 256, kJoinColumns = 8;
 /// The state's columns, and the warps' parts of the next ones.
 constexpr std::uint32_t join_bytes(int key_dim) {
   return (1 + kJoinThreads / 32) * static_cast<std::uint32_t>(key_dim * kJoinColumns * 4);

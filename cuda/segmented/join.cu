@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(kJoinThreads) join_decays(const __grid_constan
 }
 
 /// Where M is a matrix. Lanes share out the rows of M h, kRows each; warps the channels of h, so that each
-/// value of M goes from device memory to the one thread that wants it, kGroup channels ahead of their turn.
+/// value of M goes from device memory to the one thread that wants it, two groups of channels ahead.
 /// In shared memory the columns of the state stand as a lane wants them: [row of the lane][four
 /// columns][lane], so that neither warps' parts nor their sums meet in a bank.
 template <int kKey>
@@ -67,7 +67,7 @@ struct JoinShape {
   static constexpr int kRows = kKey / 32, kElements = kKey * kJoinColumns / kJoinThreads;
   static constexpr int kFours = kJoinColumns / 4;
   static constexpr int kChannels = kKey / (kJoinThreads / 32);  ///< of a warp
-  static constexpr int kGroup = kChannels < 8 ? kChannels : 32 / kRows < 8 ? 32 / kRows : 8;
+  static constexpr int kGroup = kRows < 4 ? 4 : 32 / kRows;
   static constexpr int kGroups = kChannels / kGroup;
   /// Row r of a lane: fours of them side by side, as M is read.
   __device__ __forceinline__ static int row(int r, int lane) {
@@ -116,13 +116,14 @@ __global__ void __launch_bounds__(kJoinThreads) join_matrices(const __grid_const
   const float* const matrices = p.effects.transitions + ((first + 1) * stride + blockIdx.y) * kKey * kKey +
                                 warp * Shape::kChannels * kKey;
   const auto fetch = [&](float(&m)[kGroup][kRows], int s, int group) {
-    if (s == p.segments) return;
+    if (group >= kGroups) ++s, group -= kGroups;
+    if (s >= p.segments) return;
 #pragma unroll
     for (int k = 0; k < kGroup; ++k)
       Shape::load(m[k], matrices + (s - 1) * stride * kKey * kKey + (group * kGroup + k) * kKey, lane);
   };
-  float ahead[kGroup][kRows];
-  fetch(ahead, 1, 0);
+  float m[2][kGroup][kRows];
+  fetch(m[0], 1, 0), fetch(m[1], 1, 1);
   float next[kElements];
 #pragma unroll
   for (int j = 0; j < kElements; ++j) {
@@ -141,32 +142,27 @@ __global__ void __launch_bounds__(kJoinThreads) join_matrices(const __grid_const
     for (int j = 0; j < kElements; ++j) next[j] = p.effects.ends[at(first + s) + place[j]];
     __syncthreads();  // the state is there
     float sum[kRows][kJoinColumns] = {};
-#pragma unroll 2
-    for (int group = 0; group < kGroups; ++group) {
-      float m[kGroup][kRows];
+#pragma unroll 1
+    for (int pair = 0; pair < kGroups; pair += 2) {
 #pragma unroll
-      for (int k = 0; k < kGroup; ++k)
+      for (int i = 0; i < 2; ++i) {
 #pragma unroll
-        for (int r = 0; r < kRows; ++r) m[k][r] = ahead[k][r];
-      if (group + 1 < kGroups)
-        fetch(ahead, s, group + 1);
-      else
-        fetch(ahead, s + 1, 0);
+        for (int k = 0; k < kGroup; ++k) {
+          const float4* const h = reinterpret_cast<const float4*>(state) +
+                                  Shape::piece(warp * Shape::kChannels + (pair + i) * kGroup + k);
+          float columns[kJoinColumns];
 #pragma unroll
-      for (int k = 0; k < kGroup; ++k) {
-        const float4* const h = reinterpret_cast<const float4*>(state) +
-                                Shape::piece(warp * Shape::kChannels + group * kGroup + k);
-        float columns[kJoinColumns];
+          for (int four = 0; four < kFours; ++four) {
+            const float4 x = h[32 * four];
+            columns[4 * four] = x.x, columns[4 * four + 1] = x.y;
+            columns[4 * four + 2] = x.z, columns[4 * four + 3] = x.w;
+          }
 #pragma unroll
-        for (int four = 0; four < kFours; ++four) {
-          const float4 x = h[32 * four];
-          columns[4 * four] = x.x, columns[4 * four + 1] = x.y;
-          columns[4 * four + 2] = x.z, columns[4 * four + 3] = x.w;
+          for (int r = 0; r < kRows; ++r)
+#pragma unroll
+            for (int v = 0; v < kJoinColumns; ++v) sum[r][v] = fmaf(m[i][k][r], columns[v], sum[r][v]);
         }
-#pragma unroll
-        for (int r = 0; r < kRows; ++r)
-#pragma unroll
-          for (int v = 0; v < kJoinColumns; ++v) sum[r][v] = fmaf(m[k][r], columns[v], sum[r][v]);
+        fetch(m[i], s, pair + i + 2);
       }
     }
 #pragma unroll

@@ -118,6 +118,17 @@ TEST_F(Segmented, PackedSequencesAreCutOneByOne) {
   }
 }
 
+TEST_F(Segmented, RunsBehindAFrontEnd) {
+  for (const Rule rule : {Rule::kSsd, Rule::kGla, Rule::kGatedDelta}) {
+    Problem problem = example(rule, {128, 128});
+    problem.seq_len = 1000;
+    problem.expansion = 2;
+    problem = with_front_end(problem);
+    const TensorSet inputs = round_inputs(problem, generate_inputs(problem, 15));
+    for (const int count : {3, 7}) check_against_reference(problem, inputs, count);
+  }
+}
+
 TEST_F(Segmented, RepeatsBitForBit) {
   for (const Rule rule : {Rule::kSsd, Rule::kGla, Rule::kGatedDelta}) {
     for (const std::int64_t expansion : {1, 2}) {
