@@ -21,7 +21,7 @@ layout(constant_id = 8) const uint TEAMS = 1;  // of a workgroup
 // fill, and takes seconds to compile what unrolling makes of its loads and stores.
 layout(constant_id = 7) const bool UNROLL = true;
 // Hardware keeps an array of tiles in registers only where every loop over it is unrolled, which NVIDIA's compiler does when
-// it is told to.
+// it is told to. Mesa's do so by themselves, and llvmpipe, whose matrices are small, must not be told.
 #if COOPERATIVE == 1
 #define UNROLLED [[unroll]]
 #else
