@@ -16,8 +16,8 @@ constexpr double kMemoryBytes = 30e3;
 constexpr double kJoinStart = 0.33, kJoinStep = 1.67;
 /// Cutting, joining: launches of next to no work.
 constexpr double kLaunch = 4;
-/// Segments must gain this much, and more of them this much again.
-constexpr double kGain = 0.9, kMoreGain = 0.98;
+/// Segments must gain this much.
+constexpr double kGain = 0.9;
 
 /// The first chunked forward of the table, but for those that cut sequences; null where there is none.
 /// `passes`: of gla, which is joined from what pass 1 leaves.
@@ -156,7 +156,7 @@ int segments(const Problem& p, const DeviceLimits& limits) {
     if (!forward) continue;
     const double time = forward_time(forward->name, work) +
                         segments_time(work, count, forward->name.starts_with("cuda.multipass."));
-    if (time < (best > 1 ? kMoreGain : 1) * least) least = time, best = count;
+    if (time < least) least = time, best = count;
   }
   return best;
 }
