@@ -102,6 +102,8 @@ std::vector<KernelLaunch> step(const Problem& p, const Geometry& g) {
   launch.function = step_kernel(kind_of(p.rule), padded_key_dim(p.key_dim));
   launch.grid = g.workgroups[0];
   launch.block = g.workgroup_size;
+  launch.cluster = static_cast<unsigned>(
+      g.workgroups[0] / (p.batch * p.heads * ((p.value_dim + g.value_tile - 1) / g.value_tile)));
   launch.dynamic_shared_bytes = launch.predicted_shared_bytes = g.shared_memory_bytes();
   bind_parameters(launch, [](const Arguments& a) { return a; });
   return {launch};

@@ -3,7 +3,10 @@
 //   S <- e^g S + k^T u,  o = scale sum_j q_j S_j      (u = v, or beta (v - e^g k S) for gated_delta)
 // A block owns some columns of a head, walks its subheads in order and keeps o in registers, so o needs no
 // second pass. A thread holds K / 16 float4 of the state; the next subhead's are in flight while it works on
-// these. Shared memory: cuda_tiles::step_floats.
+// these. Few heads leave multiprocessors idle: then a cluster shares a head's subheads out and the first
+// block adds up o, in their order, from the others' shared memory. Shared memory: cuda_tiles::step_floats.
+#include <cooperative_groups.h>
+
 #include "cuda/recurrence.cuh"
 
 namespace statescope::cuda {
@@ -42,6 +45,35 @@ __device__ inline float4 sum_rows(float4 x, float* slots) {
   return sum;
 }
 
+/// Blocks that share a head's subheads, and which of them this is.
+struct Part {
+  int index = 0, count = 1;
+};
+__device__ inline Part part_of_cluster() {
+#if __CUDA_ARCH__ >= 900
+  const auto cluster = cooperative_groups::this_cluster();
+  return {static_cast<int>(cluster.block_rank()), static_cast<int>(cluster.num_blocks())};
+#else
+  return {};
+#endif
+}
+/// The sum over the cluster's blocks for those threads of the first that ask, in the order of the blocks; the
+/// others' is undefined. `place` is the thread's own in every block. Every thread must call.
+__device__ inline float4 sum_over_cluster(float4 x, float4* place, bool asks, const Part& part) {
+#if __CUDA_ARCH__ >= 900
+  if (part.count == 1) return x;
+  const auto cluster = cooperative_groups::this_cluster();
+  if (asks) *place = x;
+  cluster.sync();
+  if (asks && part.index == 0) {
+    for (int other = 1; other < part.count; ++other)
+      add_product(x, 1.f, *cluster.map_shared_rank(place, static_cast<unsigned>(other)));
+  }
+  cluster.sync();  // nobody leaves while its memory is read
+#endif
+  return x;
+}
+
 /// Two subheads' states in registers, one at work and one on its way, decide how many blocks fit.
 constexpr int blocks_a_multiprocessor(int padded_key) {
   return (padded_key == 256 ? 2 : padded_key == 128 ? 4 : 6) / cuda_tiles::kStepSlabs;
@@ -52,7 +84,9 @@ __global__ void __launch_bounds__(cuda_tiles::kStepThreads, blocks_a_multiproces
     step(const __grid_constant__ Arguments a) {
   constexpr int kRows = kPaddedKey / kRowsAtOnce;
   constexpr int kChannels = kKind == Kind::kChannelDecay ? kPaddedKey : 1;
-  const int staged = min(a.expansion, cuda_tiles::kStepSubheads);
+  const Part part = part_of_cluster();
+  const int first = a.expansion * part.index / part.count, last = a.expansion * (part.index + 1) / part.count;
+  const int staged = cuda_tiles::step_subheads(a.expansion, part.count);
 
   extern __shared__ __align__(16) float shared[];
   SharedMemory memory(shared);
@@ -65,9 +99,10 @@ __global__ void __launch_bounds__(cuda_tiles::kStepThreads, blocks_a_multiproces
 
   const int value_blocks = (a.value_dim + cuda_tiles::kStepColumns - 1) / cuda_tiles::kStepColumns;
   const int slab = threadIdx.x / 32 / kWarps;
-  const int column = blockIdx.x % value_blocks * cuda_tiles::kStepColumns + slab * cuda_tiles::kStepSlab +
-                     threadIdx.x % 8 * 4;
-  const std::int64_t head_row = blockIdx.x / value_blocks;  // (b, head)
+  const int block = blockIdx.x / part.count;
+  const int column =
+      block % value_blocks * cuda_tiles::kStepColumns + slab * cuda_tiles::kStepSlab + threadIdx.x % 8 * 4;
+  const std::int64_t head_row = block / value_blocks;  // (b, head)
   const int head = head_row % a.heads;
   const std::int64_t batch = head_row / a.heads;
   const int qk_head = head / (a.heads / a.qk_heads);
@@ -89,17 +124,17 @@ __global__ void __launch_bounds__(cuda_tiles::kStepThreads, blocks_a_multiproces
     }
   };
   float4 next[kRows];
-  load(next, state_of(0));
-  for (int j = 0; j < a.expansion; ++j) {
+  load(next, state_of(first));
+  for (int j = first; j < last; ++j) {
     float4* own = state_of(j);
     float4 state[kRows];
 #pragma unroll
     for (int i = 0; i < kRows; ++i) state[i] = next[i];
-    if (j + 1 < a.expansion) load(next, state_of(j + 1));
+    if (j + 1 < last) load(next, state_of(j + 1));
 
-    const int at = j % staged;
+    const int at = (j - first) % staged;
     if (at == 0) {
-      const int count = min(staged, a.expansion - j);
+      const int count = min(staged, last - j);
       const std::int64_t from = ((batch * a.qk_heads + qk_head) * a.expansion + j) * a.key_dim;
       const std::int64_t gate = head_row * a.expansion + j;
       __syncthreads();  // the subheads before are done with q and k
@@ -144,8 +179,11 @@ __global__ void __launch_bounds__(cuda_tiles::kStepThreads, blocks_a_multiproces
       if (inside && row < a.key_dim) __stcs(own + row * pitch, s);
     }
   }
-  o = sum_rows(o, slots + a.expansion % 2 * kSlots);
-  if (first_row == 0 && inside) {
+  o = sum_rows(o, slots + last % 2 * kSlots);
+  const bool writes = first_row == 0 && inside;
+  // q and k, at least 256 bytes, are no longer read.
+  o = sum_over_cluster(o, reinterpret_cast<float4*>(q) + slab * 8 + threadIdx.x % 8, writes, part);
+  if (writes && part.index == 0) {
     const std::int64_t index = head_row * a.value_dim + column;
     store1(a.o, index, a.dtype, o.x);
     store1(a.o, index + 1, a.dtype, o.y);

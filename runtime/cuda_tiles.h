@@ -133,8 +133,17 @@ constexpr std::size_t step_floats(int padded_key, int channels, int subheads) {
   return 2 * kStepSlabWarps * kStepColumns +
          static_cast<std::size_t>(subheads) * (2 * padded_key + channels + 1);
 }
-constexpr int step_subheads(std::int64_t expansion) {
-  return static_cast<int>(std::min<std::int64_t>(expansion, kStepSubheads));
+/// Subheads whose q and k a block stages at a time, when so many blocks share those of a head.
+constexpr int step_subheads(std::int64_t expansion, int parts) {
+  return static_cast<int>(std::min<std::int64_t>((expansion + parts - 1) / parts, kStepSubheads));
+}
+/// Blocks that share a head's subheads: a cluster, as long as every multiprocessor is to have two blocks.
+constexpr int step_parts(std::int64_t expansion, std::int64_t blocks, std::int64_t multiprocessors) {
+  constexpr int kMost = 8;  // of a cluster on every device that has them
+  int parts = 1;
+  while (2 * parts <= kMost && 2 * parts <= expansion && 2 * parts * blocks <= 2 * multiprocessors)
+    parts *= 2;
+  return parts;
 }
 
 // Comparison kernels.

@@ -218,16 +218,20 @@ Geometry segmented_geometry(const Problem& p, const DeviceLimits& limits) {
   return g;
 }
 
-Geometry step_geometry(const Problem& p, const DeviceLimits&) {
+Geometry step_geometry(const Problem& p, const DeviceLimits& limits) {
   const int padded = cuda_tiles::padded_key_dim(p.key_dim);
   Geometry g;
   g.subgroup_size = cuda_tiles::kWarp;
   g.workgroup_size = cuda_tiles::kStepThreads;
   g.value_tile = cuda_tiles::kStepColumns;
+  const std::int64_t blocks = p.batch * p.heads * ((p.value_dim + g.value_tile - 1) / g.value_tile);
+  const int parts = limits.compute_capability >= 90
+                        ? cuda_tiles::step_parts(p.expansion, blocks, limits.multiprocessors)
+                        : 1;
   g.subheads = u32(p.expansion);
-  g.workgroups[0] = u32(p.batch * p.heads * ((p.value_dim + g.value_tile - 1) / g.value_tile));
+  g.workgroups[0] = u32(blocks * parts);
   g.tile_bytes = 4 * cuda_tiles::step_floats(padded, gate_per_channel(p.rule) ? padded : 1,
-                                             cuda_tiles::step_subheads(p.expansion));
+                                             cuda_tiles::step_subheads(p.expansion, parts));
   return g;
 }
 
@@ -256,7 +260,7 @@ constexpr Variant kVariants[] = {
      needs_capability_80,
      step_geometry,
      "rows of 32 columns are 128-byte lines; a block walks the subheads and loads the next state while one "
-     "is at work"},
+     "is at work; few heads share theirs out over a cluster"},
     {"cuda.segmented.forward",
      Api::kCuda,
      Series::kProduction,

@@ -176,6 +176,24 @@ TEST(Variants, ForwardOfFewChainsRunsInPasses) {
   EXPECT_EQ(variant(Rule::kGatedDelta, 4, 4, 256), "cuda.multipass.hopper_forward");
 }
 
+// A step of few heads shares a head's subheads out, until each multiprocessor has two blocks.
+TEST(Variants, StepsOfFewHeadsUseEveryMultiprocessor) {
+  const auto blocks = [](std::int64_t expansion, std::int64_t batch, DeviceLimits limits) {
+    Problem p = sized(Rule::kGatedDelta, Pass::kStep, expansion, 128);
+    p.dtype = DType::kBf16, p.batch = p.sequences = batch, p.heads = p.qk_heads = 8;
+    return choose_variant(p, limits, "large").geometry.workgroups[0];
+  };
+  const DeviceLimits limits = large_cuda();  // 132 multiprocessors
+  EXPECT_EQ(blocks(1, 1, limits), 16u);
+  EXPECT_EQ(blocks(3, 1, limits), 32u);
+  EXPECT_EQ(blocks(16, 1, limits), 128u);
+  EXPECT_EQ(blocks(16, 4, limits), 256u);
+  EXPECT_EQ(blocks(16, 64, limits), 1024u);
+  DeviceLimits older = limits;
+  older.compute_capability = 80;  // has no clusters
+  EXPECT_EQ(blocks(16, 1, older), 16u);
+}
+
 TEST(Variants, OccupancyIsTheScarcestResource) {
   Geometry geometry;
   geometry.workgroup_size = 256;
