@@ -69,14 +69,14 @@ void main() {
   const uint my_row = team / 4 * (ROWS * TILE), my_col = team % 4 * (COLUMNS * TILE);
 
   Sum sums[ROWS * COLUMNS];
-  [[unroll]] for (uint i = 0; i < ROWS * COLUMNS; ++i) sums[i] = EMPTY;
+  UNROLLED for (uint i = 0; i < ROWS * COLUMNS; ++i) sums[i] = EMPTY;
 
   uvec4 from_a[THREAD_PACKS], from_b[THREAD_PACKS];
   const uint slabs = (k + SLAB - 1) / SLAB;
   for (uint slab = 0; slab <= slabs; ++slab) {
     // Fetches a slab, multiplies the one before, then stores what came.
     if (slab < slabs) {
-      [[unroll]] for (uint i = 0; i < THREAD_PACKS; ++i) {
+      UNROLLED for (uint i = 0; i < THREAD_PACKS; ++i) {
         const uint at = thread + THREADS * i, line = at / (SLAB / PACK), kk = slab * SLAB + at % (SLAB / PACK) * PACK;
         const uint row = first_row + line;
         from_a[i] = row < m && kk < k ? a.data[(a_first + row * a_row + kk) / PACK] : uvec4(0);
@@ -91,9 +91,9 @@ void main() {
     }
     if (slab > 0) {
       const uint stage = (slab - 1) % STAGES * STAGE;
-      [[unroll]] for (uint kk = 0; kk < SLAB; kk += DEPTH) {
+      UNROLLED for (uint kk = 0; kk < SLAB; kk += DEPTH) {
         Right right[COLUMNS];
-        [[unroll]] for (uint j = 0; j < COLUMNS; ++j) {
+        UNROLLED for (uint j = 0; j < COLUMNS; ++j) {
           const uint col = my_col + j * TILE;
           if (TRANSPOSE_B) {
             LOAD_RIGHT_TRANSPOSED(right[j], tiles, stage + A_PACKS + col * B_LINE + kk / PACK, B_LINE);
@@ -101,17 +101,17 @@ void main() {
             LOAD_RIGHT(right[j], tiles, stage + A_PACKS + kk * B_LINE + col / PACK, B_LINE);
           }
         }
-        [[unroll]] for (uint i = 0; i < ROWS; ++i) {
+        UNROLLED for (uint i = 0; i < ROWS; ++i) {
           Left left;
           LOAD_LEFT(left, tiles, stage + (my_row + i * TILE) * A_LINE + kk / PACK, A_LINE);
-          [[unroll]] for (uint j = 0; j < COLUMNS; ++j) MULTIPLY_ADD(sums[i * COLUMNS + j], left, right[j]);
+          UNROLLED for (uint j = 0; j < COLUMNS; ++j) MULTIPLY_ADD(sums[i * COLUMNS + j], left, right[j]);
         }
       }
     }
     if (STAGES == 1) barrier();
     if (slab < slabs) {
       const uint stage = slab % STAGES * STAGE;
-      [[unroll]] for (uint i = 0; i < THREAD_PACKS; ++i) {
+      UNROLLED for (uint i = 0; i < THREAD_PACKS; ++i) {
         const uint at = thread + THREADS * i;
         tiles[stage + at / (SLAB / PACK) * A_LINE + at % (SLAB / PACK)] = from_a[i];
         const uint packs = TRANSPOSE_B ? SLAB / PACK : SIDE / PACK;
@@ -122,8 +122,8 @@ void main() {
   }
 
   const uint scratch = team * 64;
-  [[unroll]] for (uint i = 0; i < ROWS; ++i) {
-    [[unroll]] for (uint j = 0; j < COLUMNS; ++j) {
+  UNROLLED for (uint i = 0; i < ROWS; ++i) {
+    UNROLLED for (uint j = 0; j < COLUMNS; ++j) {
       STORE_FLOATS(sums[i * COLUMNS + j], tiles, scratch, 4);
       finish(first_row + my_row + i * TILE, first_col + my_col + j * TILE, scratch);
     }

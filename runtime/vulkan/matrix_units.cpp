@@ -1,6 +1,8 @@
 #include "runtime/vulkan/matrix_units.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <tuple>
 
 #include "runtime/vulkan/chain.h"
@@ -43,6 +45,11 @@ MatrixShape best_shape(const std::vector<VkCooperativeMatrixPropertiesKHR>& foun
   return best;
 }
 
+bool asked_for_software_matrices() {
+  const char* value = std::getenv("STATESCOPE_SOFTWARE_MATRICES");
+  return value && std::strcmp(value, "1") == 0;
+}
+
 std::string text(const MatrixShape& x) {
   return std::to_string(x.m) + "x" + std::to_string(x.n) + "x" + std::to_string(x.k);
 }
@@ -81,6 +88,8 @@ void find_matrix_units(PhysicalDevice& device) {
     lacks = "not used: they need Vulkan's memory model";
   else if (!found.float16.shaderFloat16)
     lacks = "not used: they need 16-bit floats in shaders";
+  else if (!device.info.hardware && !asked_for_software_matrices())
+    lacks = "not used: software compiles them for seconds and gains nothing (STATESCOPE_SOFTWARE_MATRICES=1)";
   if (!lacks.empty()) {
     if (f16.m > 0) device.info.notes.push_back("cooperative matrices, f16 " + text(f16) + ": " + lacks);
     if (bf16.m > 0) device.info.notes.push_back("cooperative matrices, bf16 " + text(bf16) + ": " + lacks);

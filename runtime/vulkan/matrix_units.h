@@ -8,7 +8,7 @@ namespace statescope::vulkan {
 /// Fills the limits' matrix shapes from what the driver enumerates: 16-bit factors with float32 sums, at the
 /// scope of a subgroup; of several shapes the largest that makes the kernels' tiles. Where this build or the
 /// device lacks the rest of what the shaders need, the device gets a note that says which matrices it could
-/// have had.
+/// have had; so does a software device, unless STATESCOPE_SOFTWARE_MATRICES=1 asks for them.
 void find_matrix_units(PhysicalDevice& device);
 
 /// The extensions and features of the matrices that a device was found to have, chained into `create`; lives
