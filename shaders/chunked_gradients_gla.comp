@@ -12,7 +12,7 @@
 //   of a level, t in a second half: q_i ∘ dq_i's term with i >= t there;  t in a first half: k_j ∘ dk_j's with j < t there
 // So each is a matrix of ones and zeros times a tile of rows.
 //
-// An invocation keeps q, k and the sums of its packs of rows in registers; teams multiply tiles in shared memory.
+// An invocation keeps the sums of its packs of rows in registers; teams multiply tiles in shared memory.
 // Heads that share q and k are walked in order.
 //
 // Shared memory, Cell: pool, the longest of what chunked_states_seen.glsl takes; two tiles of rows [C][KEY_TILE / PACK + 1]
@@ -176,17 +176,16 @@ void main() {
     for (int level = findMSB(CHUNK) - 1; level >= 0; --level) {
       const uint half_span = 1 << level;
       Pack factors[OWN];
-      Pack own[OWN];  // q of second halves, k of first ones
       UNROLLED for (uint n = 0; n < OWN; ++n) {
         const uint row = own_row(n), pack = own_pack();
         if (row >= CHUNK) continue;
         const uint pivot = (row | half_span) - (row & half_span - 1) - 1;
         const uint key_at = rows.first + row * rows.stride + first_pack + pack;
         const Values here = gamma_at(part, row, first_pack + pack), there = gamma_at(part, pivot, first_pack + pack);
-        own[n] = Pack(0);
-        if (row < rows.count) own[n] = row > pivot ? q.data[key_at] : k.data[key_at];
+        Pack own = Pack(0);  // q of second halves, k of first ones
+        if (row < rows.count) own = row > pivot ? q.data[key_at] : k.data[key_at];
         const Values decays = exponentials(row > pivot ? difference(here, there) : difference(there, here));
-        pool[MIXED + row * TILE_STRIDE + pack] = cell(product(widen(own[n]), decays));
+        pool[MIXED + row * TILE_STRIDE + pack] = cell(product(widen(own), decays));
         factors[n] = narrow(decays);
       }
       if (half_span < TILE) {
@@ -223,14 +222,14 @@ void main() {
       UNROLLED for (uint n = 0; n < OWN; ++n) {
         const uint row = own_row(n), pack = own_pack();
         if (row >= CHUNK) continue;
-        const uint at = RESULT + row * TILE_STRIDE + pack;
-        const Values terms = product(values_of(pool[at]), widen(factors[n]));
+        const uint at = row * TILE_STRIDE + pack;
+        const Values results = values_of(pool[RESULT + at]), terms = product(results, widen(factors[n]));
         if ((row & half_span) != 0) {
           query_sums[n] = sum_of(query_sums[n], terms);
         } else {
           key_sums[n] = sum_of(key_sums[n], terms);
         }
-        pool[at] = cell(product(widen(own[n]), terms));
+        pool[RESULT + at] = cell(product(values_of(pool[MIXED + at]), results));  // q or k times its terms
       }
       barrier();
       if (half_span < TILE) {
