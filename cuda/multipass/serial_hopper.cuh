@@ -156,6 +156,33 @@ __device__ __forceinline__ void times_tokens(float (&d)[32], const uint32_t* wor
     ptx::wgmma_n64<T>(d, &words[4 * k], tokens + k / 4 * (kPanelBytes / 16) + k % 4 * 2, !first || k > 0);
   ptx::wgmma_commit();
 }
+/// x - factors o y in 16 bits: with e^gamma and K S what is left of V.
+template <class T>
+__device__ __forceinline__ void subtract_scaled(uint32_t (&x)[16], const float2 (&factors)[8],
+                                                const float (&y)[32]) {
+#pragma unroll
+  for (int m = 0; m < 16; ++m) {
+    const float2 g = factors[m / 2], v = ptx::unpack<T>(x[m]);
+    x[m] = ptx::pack<T>(v.x - g.x * y[2 * m], v.y - g.y * y[2 * m + 1]);
+  }
+}
+/// factors o x in 16 bits
+template <class T>
+__device__ __forceinline__ void scale_values(uint32_t (&to)[16], const float2 (&factors)[8],
+                                             const float (&x)[32]) {
+#pragma unroll
+  for (int m = 0; m < 16; ++m)
+    to[m] = ptx::pack<T>(factors[m / 2].x * x[2 * m], factors[m / 2].y * x[2 * m + 1]);
+}
+template <class T>
+__device__ __forceinline__ void scale_values(uint32_t (&to)[16], const float2 (&factors)[8],
+                                             const uint32_t (&x)[16]) {
+#pragma unroll
+  for (int m = 0; m < 16; ++m) {
+    const float2 v = ptx::unpack<T>(x[m]);
+    to[m] = ptx::pack<T>(factors[m / 2].x * v.x, factors[m / 2].y * v.y);
+  }
+}
 
 /// S^T of a warpgroup: row v = 16 warp + lane / 4 (+ 8), channel 64 panel + 8 n + c (+ 1) at
 /// x[panel][4 n + 2 (row + 8) + (channel + 1)].

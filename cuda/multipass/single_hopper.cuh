@@ -84,11 +84,7 @@ __device__ __forceinline__ void advance_with_outputs(const SerialParameters& s, 
       if (i > 0) send_outputs<T>(s, work, at, out, i - 1, ready);
       ptx::wgmma_wait<1>();
       ptx::pin(product);
-#pragma unroll
-      for (int m = 0; m < 16; ++m) {  // V - e^gamma o K S
-        const float2 x = ptx::unpack<T>(values[m]);
-        values[m] = ptx::pack<T>(x.x - g[m / 2].x * product[2 * m], x.y - g[m / 2].y * product[2 * m + 1]);
-      }
+      subtract_scaled<T>(values, g, product);  // V - e^gamma o K S
       const int count = work.chain.chunk(i).count;
       if (count < kChunk) clear_tail(values, count, at.c);
       ptx::pin(values);
@@ -109,11 +105,7 @@ __device__ __forceinline__ void advance_with_outputs(const SerialParameters& s, 
       state.add_tokens(u, tiles);
     } else {
       load_values(values, tiles + map.value, at), load_factors(f, factors + kChunk);
-#pragma unroll
-      for (int m = 0; m < 16; ++m) {
-        const float2 x = ptx::unpack<T>(values[m]);
-        u[m] = ptx::pack<T>(f[m / 2].x * x.x, f[m / 2].y * x.y);
-      }
+      scale_values<T>(u, f, values);
       state.scale(decay);
       ptx::wgmma_fence();
       times_tokens<T, kSteps>(o, words, query, true);

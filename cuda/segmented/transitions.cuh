@@ -86,11 +86,7 @@ __device__ __forceinline__ void advance_alone(const TransitionParameters& p, uin
       load_factors(factor, factors);
       ptx::wgmma_wait<0>();
       ptx::pin(product);
-#pragma unroll
-      for (int m = 0; m < 16; ++m) {  // V - e^gamma o K S
-        const float2 g = factor[m / 2], x = ptx::unpack<T>(values[m]);
-        values[m] = ptx::pack<T>(x.x - g.x * product[2 * m], x.y - g.y * product[2 * m + 1]);
-      }
+      subtract_scaled<T>(values, factor, product);  // V - e^gamma o K S
       const int count = work.chain.chunk(i).count;
       if (count < kChunk) clear_tail(values, count, at.c);
       ptx::pin(values);
@@ -99,16 +95,10 @@ __device__ __forceinline__ void advance_alone(const TransitionParameters& p, uin
       load_factors(factor, factors + kChunk);
       ptx::wgmma_wait<0>();
       ptx::pin(product);
-#pragma unroll
-      for (int m = 0; m < 16; ++m)
-        u[m] = ptx::pack<T>(factor[m / 2].x * product[2 * m], factor[m / 2].y * product[2 * m + 1]);
+      scale_values<T>(u, factor, product);
     } else {
       load_values(values, tiles + map.value, at), load_factors(factor, factors + kChunk);
-#pragma unroll
-      for (int m = 0; m < 16; ++m) {
-        const float2 x = ptx::unpack<T>(values[m]);
-        u[m] = ptx::pack<T>(factor[m / 2].x * x.x, factor[m / 2].y * x.y);
-      }
+      scale_values<T>(u, factor, values);
       state.scale(decay), total *= decay;
     }
     state.add_tokens(u, tiles);
