@@ -1,7 +1,6 @@
 // The order of the operations of a graph that is being recorded: what shares no array runs side by side.
 #pragma once
 
-#include <initializer_list>
 #include <unordered_map>
 #include <vector>
 

@@ -3,21 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/runtime/hopper_limits.h"
+
 namespace statescope {
 namespace {
 
 using cuda_multipass::segments;
-
-DeviceLimits h200() {
-  DeviceLimits limits;
-  limits.shared_memory_per_workgroup = 232448;
-  limits.shared_memory_per_multiprocessor = 233472;
-  limits.max_threads_per_multiprocessor = 2048;
-  limits.multiprocessors = 132;
-  limits.registers_per_multiprocessor = 65536;
-  limits.compute_capability = 90;
-  return limits;
-}
 
 Problem sized(Rule rule, std::int64_t batch, std::int64_t expansion, std::int64_t tokens,
               std::int64_t dim = 128) {
@@ -34,7 +25,7 @@ Problem sized(Rule rule, std::int64_t batch, std::int64_t expansion, std::int64_
 }
 
 std::string_view chosen(const Problem& p) {
-  return choose_variant(p, h200(), "H200").variant->name;
+  return choose_variant(p, hopper_limits(), "H200").variant->name;
 }
 
 TEST(Segments, OneLongSequenceOfFewHeadsIsCut) {
@@ -42,7 +33,7 @@ TEST(Segments, OneLongSequenceOfFewHeadsIsCut) {
     for (const Rule rule : {Rule::kLinear, Rule::kSsd, Rule::kGatedDelta}) {
       for (const std::int64_t expansion : {1, 2}) {
         const Problem p = sized(rule, 1, expansion, tokens);
-        EXPECT_GE(segments(p, h200()), 4) << describe(p);
+        EXPECT_GE(segments(p, hopper_limits()), 4) << describe(p);
         EXPECT_EQ(chosen(p), "cuda.segmented.forward") << describe(p);
       }
     }
@@ -54,22 +45,22 @@ TEST(Segments, WhatFillsTheDeviceIsLeftWhole) {
   for (const Rule rule : kRules) {
     for (const std::int64_t dim : {64, 128, 256}) {
       const Problem p = sized(rule, 4, 8, 4096, dim);
-      EXPECT_EQ(segments(p, h200()), 1) << describe(p);
+      EXPECT_EQ(segments(p, hopper_limits()), 1) << describe(p);
       EXPECT_FALSE(chosen(p).starts_with("cuda.segmented.")) << describe(p);
-      EXPECT_EQ(segments(sized(rule, 1, 1, 128, dim), h200()), 1) << "two chunks";
+      EXPECT_EQ(segments(sized(rule, 1, 1, 128, dim), hopper_limits()), 1) << "two chunks";
     }
     // As many sequences of a packed row as fill it.
     Problem packed = sized(rule, 1, 1, 65536);
     packed.packed = true, packed.sequences = 64;
-    EXPECT_EQ(segments(packed, h200()), 1);
+    EXPECT_EQ(segments(packed, hopper_limits()), 1);
     packed.sequences = 1;
-    EXPECT_GT(segments(packed, h200()), 1);
+    EXPECT_GT(segments(packed, hopper_limits()), 1);
   }
 }
 
 TEST(Segments, DependsOnTheDevice) {
   const Problem p = sized(Rule::kGatedDelta, 1, 1, 65536);
-  DeviceLimits limits = h200();
+  DeviceLimits limits = hopper_limits();
   const int all = segments(p, limits);
   limits.multiprocessors = 66;
   const int half = segments(p, limits);
@@ -79,7 +70,7 @@ TEST(Segments, DependsOnTheDevice) {
   EXPECT_EQ(segments(p, limits), 1);
   limits.multiprocessors = 0;
   EXPECT_EQ(segments(p, limits), 1) << "not known";
-  limits = h200(), limits.compute_capability = 80;
+  limits = hopper_limits(), limits.compute_capability = 80;
   EXPECT_FALSE(choose_variant(p, limits, "A100").variant->name.starts_with("cuda.segmented."));
 }
 
@@ -92,19 +83,19 @@ TEST(Segments, EveryCutCanRun) {
           for (const std::int64_t tokens : {1000, 2047, 4097, 10000, 33333}) {
             const Problem p = sized(rule, batch, expansion, tokens, dim);
             SCOPED_TRACE(describe(p));
-            const int count = segments(p, h200());
+            const int count = segments(p, hopper_limits());
             ASSERT_GE(count, 1);
             ASSERT_LE(count, cuda_multipass::kMostSegments);
             if (count == 1) continue;
             const std::int64_t chunks = (tokens + 63) / 64, share = (chunks + count - 1) / count;
             EXPECT_GT(chunks, share * (count - 1)) << count << " segments";
-            const Choice choice = choose_variant(p, h200(), "H200");
+            const Choice choice = choose_variant(p, hopper_limits(), "H200");
             EXPECT_TRUE(choice.variant->name.starts_with("cuda.segmented."));
             EXPECT_EQ(choice.geometry.workgroups[1], static_cast<std::uint32_t>(count));
             const Problem cut = cuda_multipass::segments_of(p, count);
-            const Variant& forward = cuda_multipass::forward_of_segments(cut, h200());
+            const Variant& forward = cuda_multipass::forward_of_segments(cut, hopper_limits());
             EXPECT_FALSE(forward.name.starts_with("cuda.segmented."));
-            EXPECT_LE(forward.geometry(cut, h200()).shared_memory_bytes(),
+            EXPECT_LE(forward.geometry(cut, hopper_limits()).shared_memory_bytes(),
                       choice.geometry.shared_memory_bytes());
           }
         }

@@ -8,21 +8,10 @@
 #include <statescope/variants.h>
 
 #include "runtime/cuda_gradients.h"
+#include "tests/runtime/hopper_limits.h"
 
 namespace statescope {
 namespace {
-
-DeviceLimits large_cuda() {
-  DeviceLimits limits;
-  limits.api = Api::kCuda;
-  limits.shared_memory_per_workgroup = 232448;
-  limits.shared_memory_per_multiprocessor = 233472;
-  limits.max_threads_per_multiprocessor = 2048;
-  limits.multiprocessors = 132;
-  limits.registers_per_multiprocessor = 65536;
-  limits.compute_capability = 90;
-  return limits;
-}
 
 DeviceLimits vulkan(std::uint32_t subgroup, std::size_t shared) {
   DeviceLimits limits;
@@ -58,7 +47,8 @@ TEST(Variants, RowsAreWellFormed) {
 }
 
 TEST(Variants, ForwardAndStepAreCoveredEverywhere) {
-  for (const DeviceLimits& limits : {large_cuda(), vulkan(4, 16384), vulkan(8, 32768), vulkan(64, 65536)}) {
+  for (const DeviceLimits& limits :
+       {hopper_limits(), vulkan(4, 16384), vulkan(8, 32768), vulkan(64, 65536)}) {
     for (Rule rule : kRules) {
       for (Pass pass : {Pass::kForward, Pass::kStep}) {
         for (std::int64_t dim : {16, 48, 64, 128, 256}) {
@@ -80,7 +70,7 @@ TEST(Variants, ForwardAndStepAreCoveredEverywhere) {
 /// The paper's table 2 on an RTX 3090 (99 KB a block): the naive division of a 128 x 128 head runs out at E =
 /// 8 and 16.
 TEST(Variants, NaiveRunsOutWhereThePaperDoes) {
-  DeviceLimits limits = large_cuda();
+  DeviceLimits limits = hopper_limits();
   limits.shared_memory_per_workgroup = 101376;
   limits.compute_capability = 86;
   for (std::int64_t expansion : {8, 16}) {
@@ -102,7 +92,7 @@ TEST(Variants, NaiveRunsOutWhereThePaperDoes) {
 
 /// 99 KB a block are enough for the passes of K = V = 128, except for the gradients of gla.
 TEST(Variants, PassesFitConsumerDevices) {
-  DeviceLimits limits = large_cuda();
+  DeviceLimits limits = hopper_limits();
   limits.shared_memory_per_workgroup = 101376;
   limits.compute_capability = 86;
   for (Rule rule : {Rule::kLinear, Rule::kSsd, Rule::kGatedDelta}) {
@@ -118,13 +108,13 @@ TEST(Variants, PassesFitConsumerDevices) {
 }
 
 TEST(Variants, WarpgroupPassesRunWhereTheyExist) {
-  DeviceLimits older = large_cuda();
+  DeviceLimits older = hopper_limits();
   older.compute_capability = 80;
   older.shared_memory_per_workgroup = 166912;
   for (std::int64_t dim : {64, 128, 256}) {
     Problem p = sized(Rule::kGatedDelta, Pass::kBackward, 8, dim);
     p.form = Form::kChunked, p.dtype = DType::kBf16, p.seq_len = 1000;
-    EXPECT_EQ(choose_variant(p, large_cuda(), "large").variant->name, "cuda.multipass.hopper_backward");
+    EXPECT_EQ(choose_variant(p, hopper_limits(), "large").variant->name, "cuda.multipass.hopper_backward");
     if (dim < 256) {
       EXPECT_EQ(choose_variant(p, older, "older").variant->name, "cuda.multipass.backward");
     }
@@ -142,7 +132,7 @@ TEST(Variants, RingOfTheGradientsHoldsAChunkAndMore) {
       for (bool delta : {false, true}) {
         const cuda_multipass::HopperGradientMap map = cuda_multipass::hopper_gradient_map(k, v, delta);
         EXPECT_GT(map.slots, map.tiles);
-        EXPECT_LE(map.bytes, large_cuda().shared_memory_per_workgroup);
+        EXPECT_LE(map.bytes, hopper_limits().shared_memory_per_workgroup);
         EXPECT_EQ(map.full % 8, 0u);
       }
 }
@@ -153,7 +143,7 @@ TEST(Variants, GradientsOfTheStateHaveThreeStages) {
       for (bool delta : {false, true}) {
         const cuda_multipass::SerialMap map = cuda_multipass::state_gradients_scores_map(k, tile, delta);
         EXPECT_EQ(map.stages, 3);
-        EXPECT_LE(map.bytes, large_cuda().shared_memory_per_workgroup);
+        EXPECT_LE(map.bytes, hopper_limits().shared_memory_per_workgroup);
         EXPECT_EQ(map.made % 1024, 0u);
       }
 }
@@ -163,7 +153,7 @@ TEST(Variants, ForwardOfFewChainsRunsInPasses) {
     Problem p = sized(rule, Pass::kForward, expansion, dim);
     p.form = Form::kChunked, p.dtype = DType::kBf16, p.seq_len = 1024;  // too short for segments
     p.batch = p.sequences = batch, p.heads = p.qk_heads = 8;
-    return choose_variant(p, large_cuda(), "large").variant->name;
+    return choose_variant(p, hopper_limits(), "large").variant->name;
   };
   EXPECT_EQ(variant(Rule::kGatedDelta, 1, 4, 128), "cuda.multipass.single_forward");
   EXPECT_EQ(variant(Rule::kGatedDelta, 1, 8, 128), "cuda.multipass.single_forward");
@@ -183,7 +173,7 @@ TEST(Variants, StepsOfFewHeadsUseEveryMultiprocessor) {
     p.dtype = DType::kBf16, p.batch = p.sequences = batch, p.heads = p.qk_heads = 8;
     return choose_variant(p, limits, "large").geometry.workgroups[0];
   };
-  const DeviceLimits limits = large_cuda();  // 132 multiprocessors
+  const DeviceLimits limits = hopper_limits();  // 132 multiprocessors
   EXPECT_EQ(blocks(1, 1, limits), 16u);
   EXPECT_EQ(blocks(3, 1, limits), 32u);
   EXPECT_EQ(blocks(16, 1, limits), 128u);
@@ -198,12 +188,12 @@ TEST(Variants, OccupancyIsTheScarcestResource) {
   Geometry geometry;
   geometry.workgroup_size = 256;
   geometry.tile_bytes = 100 * 1024;
-  const Occupancy two = predict_occupancy(geometry, large_cuda());
+  const Occupancy two = predict_occupancy(geometry, hopper_limits());
   EXPECT_EQ(two.workgroups_per_multiprocessor, 2);
   EXPECT_EQ(two.limited_by, "shared memory");
   EXPECT_DOUBLE_EQ(two.fraction, 512.0 / 2048.0);
   geometry.tile_bytes = 0;
-  EXPECT_EQ(predict_occupancy(geometry, large_cuda()).limited_by, "threads");
+  EXPECT_EQ(predict_occupancy(geometry, hopper_limits()).limited_by, "threads");
 }
 
 TEST(Cost, CountsBytesAndState) {
