@@ -132,10 +132,4 @@ std::vector<std::int32_t> generate(Model& model, ModelState& state, std::span<co
   }
 }
 
-std::vector<std::int32_t> byte_tokens(std::string_view text) {
-  std::vector<std::int32_t> ids;
-  for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
-  return ids;
-}
-
 }  // namespace statescope

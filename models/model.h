@@ -90,7 +90,4 @@ std::vector<std::int32_t> generate(Model& model, ModelState& state, std::span<co
                                    std::int64_t count,
                                    const std::function<void(std::int32_t)>& on_token = {});
 
-/// Text byte by byte.
-std::vector<std::int32_t> byte_tokens(std::string_view text);
-
 }  // namespace statescope

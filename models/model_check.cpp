@@ -1,32 +1,12 @@
 #include "models/model_check.h"
 
+#include "models/tokens.h"
 #include "runtime/check/compare.h"
 
 #include <statescope/error.h>
 #include <statescope/safetensors.h>
 
 namespace statescope {
-namespace {
-
-std::vector<std::int32_t> read_ids(const TensorView& ids) {
-  if (ids.shape.size() != 2 || (ids.dtype != DType::kI32 && ids.dtype != DType::kI64)) {
-    throw Error(ErrorKind::kUsage, "input_ids: found " + std::string(name(ids.dtype)) + " of shape " +
-                                       to_string(ids.shape) + ", wanted i32 or i64 [B, T]");
-  }
-  const std::int64_t count = element_count(ids.shape);
-  const Tensor copy = convert(ids, ids.dtype);
-  std::vector<std::int32_t> values;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t id =
-        ids.dtype == DType::kI32 ? copy.as<std::int32_t>()[i] : copy.as<std::int64_t>()[i];
-    values.push_back(id < 0 || id > INT32_MAX ? -1
-                                              : static_cast<std::int32_t>(id));  // forward() names a bad one
-  }
-  return values;
-}
-
-}  // namespace
-
 double model_tolerance(DType dtype) {
   return dtype == DType::kF32 ? 1e-4 : 2e-2;
 }
@@ -41,7 +21,7 @@ ModelCheck check_model(const std::filesystem::path& directory, std::shared_ptr<D
   ModelCheck result;
   result.model_type = model.config().model_type;
   result.device = model.device().info().name;
-  const std::vector<std::int32_t> tokens = read_ids(ids);
+  const std::vector<std::int32_t> tokens = token_ids(ids);
   result.batch = ids.shape[0];
   result.tokens = ids.shape[1];
   ModelState state = model.start(result.batch);

@@ -7,6 +7,7 @@
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
 #include "models/collapse.h"
+#include "models/tokens.h"
 #include "profiler/export.h"
 
 #include <statescope/error.h>
@@ -26,8 +27,7 @@ struct Options {
 /// The text, repeated as often as it takes; the papers' probe, newlines, when there is none.
 std::vector<std::int32_t> input_of(const Options& options) {
   const std::vector<std::int32_t> text =
-      byte_tokens(options.text.empty() ? std::string("\n") : read_text_file(options.text));
-  if (text.empty()) throw Error(ErrorKind::kUsage, options.text + ": found no text");
+      options.text.empty() ? byte_tokens("\n") : tokens_of_file(options.text);
   std::vector<std::int32_t> ids(static_cast<std::size_t>(options.tokens));
   for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = text[i % text.size()];
   return ids;
@@ -135,7 +135,9 @@ void add_collapse(CLI::App& program, Action& action) {
   command->add_option("--tokens", options->tokens, "of the input")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  command->add_option("--text", options->text, "a text file, repeated (default: newlines)");
+  command->add_option("--text", options->text,
+                      "a text file, read byte by byte, or input_ids [1, T] in a .safetensors file; repeated "
+                      "(default: newlines)");
   command->add_option("--every", options->every, "tokens between records")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);

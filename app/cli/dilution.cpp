@@ -178,7 +178,8 @@ void add_dilution(CLI::App& program, Action& action) {
       "--model", options->model,
       "a checkpoint's directory, in place of generated keys: each layer and head on --text, at the "
       "largest of --pairs");
-  command->add_option("--text", options->text, "a text file, read byte by byte");
+  command->add_option("--text", options->text,
+                      "a text file, read byte by byte, or input_ids [1, T] in a .safetensors file");
   command->add_flag("--json", options->json, "Machine-readable, on standard output");
   command->callback([&action, options] { action = [options] { return dilution(*options); }; });
 }

@@ -7,6 +7,7 @@
 #include "app/cli/text_table.h"
 #include "models/key_dilution.h"
 #include "models/model_check.h"
+#include "models/tokens.h"
 #include "profiler/export.h"
 
 #include <statescope/error.h>
@@ -33,10 +34,10 @@ json head_json(const HeadDilution& head) {
 
 int dilution_of_model(std::shared_ptr<Device> device, const ModelKeysOptions& options) {
   Model model(load_checkpoint(options.model), device);
-  std::vector<std::int32_t> ids = byte_tokens(read_text_file(options.text));
+  std::vector<std::int32_t> ids = tokens_of_file(options.text);
   if (static_cast<std::int64_t>(ids.size()) < options.pairs) {
     throw Error(ErrorKind::kUsage, options.text + ": found " + std::to_string(ids.size()) +
-                                       " bytes, wanted " + std::to_string(options.pairs) + " (--pairs)");
+                                       " tokens, wanted " + std::to_string(options.pairs) + " (--pairs)");
   }
   ids.resize(static_cast<std::size_t>(options.pairs));
   const Watch job = watch();

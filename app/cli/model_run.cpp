@@ -10,6 +10,7 @@
 #include "models/accounting.h"
 #include "models/model.h"
 #include "models/presets.h"
+#include "models/tokens.h"
 #include "profiler/export.h"
 
 #include <statescope/error.h>
@@ -55,8 +56,8 @@ Checkpoint checkpoint_of(const GenerateOptions& options) {
 
 /// Text byte by byte, or as many bytes of it, repeated, as --prompt-tokens says.
 std::vector<std::int32_t> prompt_of(const GenerateOptions& options) {
-  const std::string text = options.file.empty() ? options.text : read_text_file(options.file);
-  std::vector<std::int32_t> ids = byte_tokens(text);
+  std::vector<std::int32_t> ids =
+      options.file.empty() ? byte_tokens(options.text) : tokens_of_file(options.file);
   if (ids.empty()) throw Error(ErrorKind::kUsage, "prompt: found no text, wanted --text or --text-file");
   if (options.tokens > 0) {
     const std::size_t length = ids.size();
@@ -166,7 +167,8 @@ void add_generate(CLI::App& model, Action& action) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   command->add_option("--text", options->text, "prompt, byte by byte (default: a newline)");
-  command->add_option("--text-file", options->file, "the same from a file");
+  command->add_option("--text-file", options->file,
+                      "the same from a file, or input_ids [1, T] of a .safetensors file");
   command->add_option("--prompt-tokens", options->tokens, "cut or repeat the prompt to this length")
       ->check(CLI::PositiveNumber);
   command->add_option("--count", options->count, "tokens to generate")

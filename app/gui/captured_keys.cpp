@@ -9,6 +9,7 @@
 #include <statescope/safetensors.h>
 
 #include "models/model.h"
+#include "models/tokens.h"
 #include "runtime/check/random.h"
 
 namespace statescope::gui {
@@ -23,6 +24,11 @@ std::vector<std::int32_t> read_tokens(const std::string& path, std::int64_t coun
     for (std::int32_t& id : ids) {
       id = static_cast<std::int32_t>(random.uniform() * static_cast<double>(vocabulary));
     }
+    return ids;
+  }
+  if (path.ends_with(".safetensors")) {
+    auto ids = tokens_of_file(path);
+    ids.resize(std::min(ids.size(), static_cast<std::size_t>(count)));
     return ids;
   }
   std::ifstream file(path, std::ios::binary);

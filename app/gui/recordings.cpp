@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include "models/tokens.h"
 
 #include <statescope/error.h>
 
@@ -74,8 +75,7 @@ void find(Recording& recording) {
 }
 
 std::vector<std::int32_t> input_of(const RecordingRequest& request, std::int64_t vocabulary) {
-  const auto text = byte_tokens(request.text.empty() ? std::string("\n") : read_text_file(request.text));
-  if (text.empty()) throw Error(ErrorKind::kUsage, request.text + ": found no text");
+  const auto text = request.text.empty() ? byte_tokens("\n") : tokens_of_file(request.text);
   std::vector<std::int32_t> ids(static_cast<std::size_t>(request.tokens));
   for (std::size_t i = 0; i < ids.size(); ++i) {
     ids[i] = text[i % text.size()];

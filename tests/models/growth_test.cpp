@@ -9,6 +9,7 @@
 
 #include "models/layout.h"
 #include "models/model.h"
+#include "models/tokens.h"
 #include "runtime/check/compare.h"
 #include "runtime/cpu/cpu_device.h"
 #include "tests/models/small_models.h"

@@ -6,6 +6,7 @@
 
 #include "models/model_check.h"
 #include "models/operations.h"
+#include "models/tokens.h"
 #include "runtime/cpu/cpu_device.h"
 #include "tests/models/small_models.h"
 

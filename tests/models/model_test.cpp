@@ -5,6 +5,7 @@
 
 #include "models/layout.h"
 #include "models/model_check.h"
+#include "models/tokens.h"
 #include "runtime/check/compare.h"
 #include "runtime/check/random.h"
 #include "runtime/cpu/cpu_device.h"

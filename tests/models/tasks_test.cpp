@@ -1,4 +1,5 @@
 #include "models/tasks.h"
+#include "models/tokens.h"
 
 #include <algorithm>
 #include <cmath>
