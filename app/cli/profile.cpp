@@ -234,10 +234,13 @@ int static_command(const Options& options) {
     }
   }
   clear_progress();
-  if (!options.code.empty() && std::ranges::none_of(reports, [](const StaticReport& report) {
-        return std::ranges::any_of(report.kernels,
-                                   [](const StaticKernel& k) { return !k.compiled.representations.empty(); });
-      })) {
+  const auto shows_code = [](const StaticReport& report) {
+    return std::ranges::any_of(report.kernels,
+                               [](const StaticKernel& k) { return !k.compiled.representations.empty(); });
+  };
+  const bool none =
+      std::ranges::all_of(reports, [](const StaticReport& report) { return !report.absent.empty(); });
+  if (!options.code.empty() && !none && std::ranges::none_of(reports, shows_code)) {
     throw Error(ErrorKind::kUsage,
                 "--code: no kernel whose name contains '" + options.code + "' was compiled");
   }
@@ -247,8 +250,6 @@ int static_command(const Options& options) {
   } else {
     for (const StaticReport& report : reports) print_static(report);
   }
-  const bool none =
-      std::ranges::all_of(reports, [](const StaticReport& report) { return !report.absent.empty(); });
   return none ? statescope::exit_code(ErrorKind::kNoDevice) : 0;
 }
 

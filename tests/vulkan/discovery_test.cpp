@@ -81,12 +81,13 @@ TEST_F(Discovery, ADriverWhoseLibraryIsMissing) {
 }
 
 TEST_F(Discovery, ABrokenDriverDoesNotHideAWorkingOne) {
-  std::string working;
+  // This machine's own: what it was told, else llvmpipe.
+  std::string working = before_["VK_DRIVER_FILES"].value_or("");
   for (const char* file :
        {"/usr/share/vulkan/icd.d/lvp_icd.x86_64.json", "/usr/share/vulkan/icd.d/lvp_icd.json"}) {
-    if (std::filesystem::exists(file)) working = file;
+    if (working.empty() && std::filesystem::exists(file)) working = file;
   }
-  if (working.empty()) GTEST_SKIP() << "llvmpipe is not installed";
+  if (working.empty()) GTEST_SKIP() << "neither VK_DRIVER_FILES nor llvmpipe";
   const BackendStatus status = look(write("missing.json", kMissingLibrary) + ":" + working);
   EXPECT_TRUE(status.available) << status.reason;
 }

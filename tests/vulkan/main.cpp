@@ -3,12 +3,13 @@
 
 #include <cstdlib>
 
-#include "runtime/vulkan/vulkan_device.h"
+#include "tests/vulkan/vulkan_fixture.h"
 
 namespace {
 
 class SilentValidation : public testing::Environment {
   void TearDown() override {
+    statescope::VulkanTest::close_devices();  // closing may be what it complains of
     for (const std::string& message : statescope::vulkan::validation_messages()) ADD_FAILURE() << message;
   }
 };
