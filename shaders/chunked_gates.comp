@@ -1,4 +1,5 @@
-// γ_i = g_1 + .. + g_i within each chunk, float32: an invocation a gate (of gla, four channels).
+// γ_i = g_1 + .. + g_i within each chunk, float32: an invocation a gate (of gla, four channels). A gate below the least, such
+// as a reset by -1e9, counts as the least: the decay is the same zero, and the differences of the sums behind it keep their digits.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #define GAMMA_OF_CHANNELS 1
@@ -14,6 +15,8 @@
 
 layout(binding = 5) readonly buffer GBuffer { Gate data[]; } g;  // [B, T, H, E], gla [B, T, H, E, K]
 
+const float LEAST_GATE = -89;  // its exponential is zero in float32, denormals aside
+
 void main() {
   const uint gate = gl_GlobalInvocationID.x;  // of a token: subhead by subhead, channel by channel
   const uint gates = heads * expansion * GATES;
@@ -22,7 +25,7 @@ void main() {
   const uint to = (chunk.slot * heads * expansion + gate / GATES) * CHUNK * GATES + gate % GATES;
   Gate sum = Gate(0);
   for (uint i = 0; i < steps(CHUNK); ++i) {
-    if (i < chunk.tokens) sum += g.data[(chunk.begin + i) * gates + gate];
+    if (i < chunk.tokens) sum += max(g.data[(chunk.begin + i) * gates + gate], Gate(LEAST_GATE));
     gamma.data[to + i * GATES] = sum;
   }
 }

@@ -249,6 +249,26 @@ TEST_F(VulkanChunkedForm, RepeatsBitForBit) {
         }
 }
 
+// Gates far below what float32 can tell from zero, as at a document's start, among gates near one.
+TEST_F(VulkanChunkedForm, TakesResets) {
+  for (const auto& device : devices())
+    for (Pass pass : {Pass::kForward, Pass::kBackward})
+      for (Rule rule : {Rule::kSsd, Rule::kGla, Rule::kGatedDelta})
+        for (DType dtype : types_of(*device)) {
+          Problem p = chunked_example(rule, pass);
+          p.dtype = dtype;
+          TensorSet inputs = round_inputs(p, generate_inputs(p, 9));
+          const auto gates = inputs[Slot::kG].as<float>();
+          const std::size_t channels = rule == Rule::kGla ? static_cast<std::size_t>(p.key_dim) : 1;
+          for (std::size_t i = 0; i < gates.size(); ++i)
+            if (i / channels % 7 == 3) gates[i] = i % 2 ? -1e6f : -1e9f;
+          for (const OutputError& e :
+               compare_outputs(p, run(*device, p, inputs), cpu::run_recurrent(p, inputs)))
+            EXPECT_TRUE(e.ok()) << describe(p) << " on " << device->info().description << ": "
+                                << name(e.slot) << " " << e.error;
+        }
+}
+
 TEST_F(VulkanChunkedForm, AgreesWithTheFiles) {
   for (const auto& path : golden_files()) {
     const CaseFile file = read_case_file(path);
