@@ -17,6 +17,8 @@ layout(binding = 5) readonly buffer GBuffer { Gate data[]; } g;  // [B, T, H, E]
 
 const float LEAST_GATE = -89;  // its exponential is zero in float32, denormals aside
 
+const uint AHEAD = 16;  // of a chunk's tokens, whose gates are asked for at once: few invocations wait for each other here
+
 void main() {
   const uint gate = gl_GlobalInvocationID.x;  // of a token: subhead by subhead, channel by channel
   const uint gates = heads * expansion * GATES;
@@ -24,8 +26,15 @@ void main() {
   const Chunk chunk = chunk_in(gl_WorkGroupID.y);
   const uint to = (chunk.slot * heads * expansion + gate / GATES) * CHUNK * GATES + gate % GATES;
   Gate sum = Gate(0);
-  for (uint i = 0; i < steps(CHUNK); ++i) {
-    if (i < chunk.tokens) sum += max(g.data[(chunk.begin + i) * gates + gate], Gate(LEAST_GATE));
-    gamma.data[to + i * GATES] = sum;
+  for (uint first = 0; first < CHUNK; first += AHEAD) {
+    Gate gates_here[AHEAD];
+    [[unroll]] for (uint i = 0; i < AHEAD; ++i) {
+      const bool inside = first + i < chunk.tokens;
+      gates_here[i] = inside ? max(g.data[(chunk.begin + first + i) * gates + gate], Gate(LEAST_GATE)) : Gate(0);
+    }
+    [[unroll]] for (uint i = 0; i < AHEAD; ++i) {
+      sum += gates_here[i];
+      gamma.data[to + (first + i) * GATES] = sum;
+    }
   }
 }
