@@ -8,7 +8,6 @@ namespace {
 // As in vulkan_chunked.cpp.
 constexpr std::size_t kCellBytes = 16;
 constexpr std::uint32_t kTile = 16;
-constexpr std::size_t kPositionBytes = 1024;
 
 constexpr std::uint32_t kChunks[] = {64, 32, 16};
 constexpr std::uint32_t kReverseTiles[] = {64, 32, 16};
@@ -26,7 +25,6 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
   const auto cells = [&](std::size_t rows, std::size_t columns) {
     return rows * (columns / (f.cooperative ? 8 : 4) + 1);
   };
-  const std::size_t positions = f.cooperative ? kPositionBytes : 0;
   const std::size_t square = cells(chunk, chunk), keys = cells(chunk, key_dim);
 
   const std::size_t gates = 4 * (delta ? 3 * chunk : ways ? chunk : gla ? key_dim : 0);
@@ -42,10 +40,9 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
   const std::size_t values = cells(chunk, t.columns) * (delta ? 2 : 1) + cells(t.columns, chunk);
   const std::size_t squares = delta ? 2 : 1;
   t.pairs_bytes =
-      positions +
       (std::max(values, ways ? chunk * (chunk / 4 + 1) : 0) + (f.cooperative || gla ? squares * square : 0)) *
           kCellBytes +
-      (ways ? (2 + chunk / kTile) * chunk * 4 : 0);
+      (ways ? (1 + (delta ? 1 : 0) + chunk / kTile) * chunk * 4 : 0);
 
   const std::size_t seen = values + 2 * cells(t.columns, t.key_tile);
   const std::size_t column_step = t.teams / (chunk / kTile);
@@ -63,7 +60,7 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
   if (ways) t.gradients_bytes += 4 * ((delta ? 3 : 2) * chunk + f.workgroup_size);
 
   const std::size_t outputs = cells(chunk, t.values_tile);
-  t.values_bytes = positions + std::max({keys, square, outputs}) * kCellBytes;
+  t.values_bytes = std::max({keys, square, outputs}) * kCellBytes;
   if (f.cooperative) t.values_bytes += std::max(cells(t.values_tile, key_dim), outputs) * kCellBytes;
 
   t.gate_gradients_bytes = 2 * chunk * 4;

@@ -9,9 +9,10 @@
 //
 // Shared memory, Cell: tiles, the longest of dO [C][VALUE_TILE / PACK + 1] with R^T [VALUE_TILE][C / PACK + 1] and dR as dO,
 // and of Z float [C][C + 4]; where matrices are cooperative, and of gla, squares, two of [C][C / PACK + 1]: P and G, then M and N.
-// float: ssd and gated_delta gammas and betas [C], sums [C / 16][C].
+// float: ssd and gated_delta gammas [C] and sums [C / 16][C], gated_delta betas [C].
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#define NO_POSITIONS 1
 #include "chunked.glsl"
 
 layout(constant_id = 4) const uint VALUE_TILE = 16;  // columns of V at a time
@@ -35,8 +36,8 @@ layout(binding = 13) writeonly buffer KeyPairsBuffer { Pack data[]; } key_pairs;
 const uint VALUE_PACKS = VALUE_TILE / PACK;
 const uint VALUE_STRIDE = VALUE_PACKS + 1;
 const uint ROW_TILES = CHUNK / TILE;
-const uint LOWER_TILES = ROW_TILES * (ROW_TILES + 1) / 2;
-const uint TEAM_TILES = (LOWER_TILES + TEAMS - 1) / TEAMS;
+const uint COLUMN_STEP = TEAMS / ROW_TILES;  // teams that share a row of tiles
+const uint TEAM_TILES = (ROW_TILES + COLUMN_STEP - 1) / COLUMN_STEP;
 const uint WAY_STRIDE = CHUNK / 4 + 1;  // quads
 
 const uint OUTPUTS = 0;
@@ -62,8 +63,13 @@ shared Cell squares[CHUNK * CHUNK_STRIDE];
 #endif
 #endif
 #if WAYS
-shared float gammas[CHUNK];
-shared float betas[CHUNK];
+shared vec4 gammas[CHUNK / 4];
+#if RULE == GATED_DELTA
+shared vec4 betas[CHUNK / 4];
+#define STRENGTHS(quad) betas[quad]
+#else
+#define STRENGTHS(quad) vec4(1)
+#endif
 shared float sums[CHUNK * ROW_TILES];
 #endif
 
@@ -83,13 +89,6 @@ float entry(uint row, uint column) {
 #define MIRRORED_ENTRY(i) entry(max(row, column + i), min(row, column + i))
 #endif
 
-// Row and column of a tile on or below the diagonal.
-uvec2 lower_tile(uint tile) {
-  uint row = 0;
-  while ((row + 1) * (row + 2) / 2 <= tile) ++row;
-  return uvec2(row, tile - row * (row + 1) / 2) * TILE;
-}
-
 void main() {
   const uint thread = thread_index(), team = team_index();
   const Chunk chunk = chunk_in(gl_WorkGroupID.x);
@@ -107,17 +106,8 @@ void main() {
   const uint values_part = chunk.slot * heads + head;
 #endif
   const uint value_packs = value_dim / PACK;
-  find_positions();
-#if WAYS
-  for (uint i = thread; i < CHUNK; i += THREADS) {
-    gammas[i] = gamma.data[part * CHUNK + i];
-#if RULE == GATED_DELTA
-    betas[i] = i < chunk.tokens ? beta.data[gate_row(chunk.begin + i, head, subhead)] : 0;
-#else
-    betas[i] = 1;
-#endif
-  }
-#endif
+  const uint row = team % ROW_TILES * TILE;
+#define TEAM_COLUMN(n) ((team / ROW_TILES + (n) * COLUMN_STEP) * TILE)  // of the team's n-th tile of its row
 
   Pack outputs[FETCHES(CHUNK, VALUE_PACKS)];
   Pack errors[FETCHES(VALUE_TILE, CHUNK_PACKS)];
@@ -141,14 +131,14 @@ void main() {
 
   const uint square_at = part * CHUNK * CHUNK_PACKS;
 #if WAYS && COOPERATIVE
-  for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
-    const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
-    if (pack * PACK / TILE > row / TILE) continue;
-    squares[row * CHUNK_STRIDE + pack] = scores.data[square_at + i];
+#define FETCH_SQUARE(fetched, buffer_)      \
+  Pack fetched[FETCHES(CHUNK, CHUNK_PACKS)]; \
+  FETCH(fetched, CHUNK, CHUNK_PACKS,        \
+        pack * PACK / TILE <= row / TILE ? buffer_.data[square_at + row * CHUNK_PACKS + pack] : Pack(0))
+  FETCH_SQUARE(fetched_scores, scores)
 #if RULE == GATED_DELTA
-    squares[(CHUNK + row) * CHUNK_STRIDE + pack] = gram.data[square_at + i];
+  FETCH_SQUARE(fetched_gram, gram)
 #endif
-  }
 #endif
 
   Sum read[TEAM_TILES];  // dO R^T
@@ -162,36 +152,45 @@ void main() {
 #endif
   }
   FETCH_COLUMNS(0)
+#if WAYS
+  for (uint i = thread; i < CHUNK; i += THREADS) {
+    gammas[i / 4][i % 4] = gamma.data[part * CHUNK + i];
+#if RULE == GATED_DELTA
+    betas[i / 4][i % 4] = i < chunk.tokens ? beta.data[gate_row(chunk.begin + i, head, subhead)] : 0;
+#endif
+  }
+#endif
+#if WAYS && COOPERATIVE
+  PLACE_AT(squares, 0, CHUNK_STRIDE, CHUNK, CHUNK_PACKS, fetched_scores)
+#if RULE == GATED_DELTA
+  PLACE_AT(squares, CHUNK * CHUNK_STRIDE, CHUNK_STRIDE, CHUNK, CHUNK_PACKS, fetched_gram)
+#endif
+#endif
   for (uint first = 0; first < value_dim;) {
     barrier();
-    UNROLLED for (uint n = 0; n < FETCHES(CHUNK, VALUE_PACKS); ++n) {
-      const uint row = (thread + n * THREADS) / VALUE_PACKS, pack = (thread + n * THREADS) % VALUE_PACKS;
-      if (row >= CHUNK) continue;
-      tiles[OUTPUTS + row * VALUE_STRIDE + pack] = cell(outputs[n]);
+    PLACE_AT(tiles, OUTPUTS, VALUE_STRIDE, CHUNK, VALUE_PACKS, outputs)
+    PLACE_AT(tiles, ERRORS, CHUNK_STRIDE, VALUE_TILE, CHUNK_PACKS, errors)
 #if RULE == GATED_DELTA
-      tiles[CORRECTIONS + row * VALUE_STRIDE + pack] = cell(corrects[n]);
+    PLACE_AT(tiles, CORRECTIONS, VALUE_STRIDE, CHUNK, VALUE_PACKS, corrects)
 #endif
-    }
-    UNROLLED for (uint n = 0; n < FETCHES(VALUE_TILE, CHUNK_PACKS); ++n) {
-      const uint row = (thread + n * THREADS) / CHUNK_PACKS, pack = (thread + n * THREADS) % CHUNK_PACKS;
-      if (row < VALUE_TILE) tiles[ERRORS + row * CHUNK_STRIDE + pack] = cell(errors[n]);
-    }
     barrier();
     first += VALUE_TILE;
     if (first < value_dim) FETCH_COLUMNS(first)
-    UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
-      const uint tile = team + n * TEAMS;
-      if (tile >= LOWER_TILES) continue;
-      const uvec2 at = lower_tile(tile);
-      UNROLLED for (uint d = 0; d < steps(VALUE_TILE); d += DEPTH) {
-        Left left;
-        Right right;
-        LOAD_RIGHT(right, tiles, ERRORS + d * CHUNK_STRIDE + at.y / PACK, CHUNK_STRIDE);
-        LOAD_LEFT(left, tiles, OUTPUTS + at.x * VALUE_STRIDE + d / PACK, VALUE_STRIDE);
-        MULTIPLY_ADD(read[n], left, right);
+    UNROLLED for (uint d = 0; d < steps(VALUE_TILE); d += DEPTH) {
+      Left output_rows;
+      LOAD_LEFT(output_rows, tiles, OUTPUTS + row * VALUE_STRIDE + d / PACK, VALUE_STRIDE);
 #if RULE == GATED_DELTA
-        LOAD_LEFT(left, tiles, CORRECTIONS + at.x * VALUE_STRIDE + d / PACK, VALUE_STRIDE);
-        MULTIPLY_ADD(recalled[n], left, right);
+      Left correction_rows;
+      LOAD_LEFT(correction_rows, tiles, CORRECTIONS + row * VALUE_STRIDE + d / PACK, VALUE_STRIDE);
+#endif
+      UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
+        const uint column = TEAM_COLUMN(n);
+        if (column > row) continue;
+        Right right;
+        LOAD_RIGHT(right, tiles, ERRORS + d * CHUNK_STRIDE + column / PACK, CHUNK_STRIDE);
+        MULTIPLY_ADD(read[n], output_rows, right);
+#if RULE == GATED_DELTA
+        MULTIPLY_ADD(recalled[n], correction_rows, right);
 #endif
       }
     }
@@ -199,64 +198,78 @@ void main() {
   barrier();
 #if WAYS
 #if COOPERATIVE
-#define SQUARE(tile_sum, buffer_, number, at) \
-  LOAD_CELLS(tile_sum, squares, ((number) * CHUNK + at.x) * CHUNK_STRIDE + at.y / PACK, CHUNK_STRIDE)
+#define SQUARE(tile_sum, buffer_, number) \
+  LOAD_CELLS(tile_sum, squares, ((number) * CHUNK + row) * CHUNK_STRIDE + column / PACK, CHUNK_STRIDE)
 #else
-#define SQUARE(tile_sum, buffer_, number, at) \
-  LOAD_CELLS(tile_sum, buffer_.data, square_at + at.x * CHUNK_PACKS + at.y / PACK, CHUNK_PACKS)
+#define SQUARE(tile_sum, buffer_, number) \
+  LOAD_CELLS(tile_sum, buffer_.data, square_at + row * CHUNK_PACKS + column / PACK, CHUNK_PACKS)
 #endif
-  for (uint i = thread; i < CHUNK * CHUNK; i += THREADS) {
-    if (i % CHUNK / TILE > i / CHUNK / TILE) set_way(i / CHUNK, i % CHUNK, 0);
+  // beta_j e^{gamma_i - gamma_j}, in the place that Z takes.
+  UNROLLED for (uint at = thread; at < CHUNK * CHUNK / 4; at += THREADS) {
+    const uint i = at / (CHUNK / 4), j = at % (CHUNK / 4) * 4;
+    if (j / TILE > i / TILE) continue;
+    const vec4 weights = mix(vec4(0), STRENGTHS(j / 4) * exp(gammas[i / 4][i % 4] - gammas[j / 4]),
+                             lessThanEqual(uvec4(j, j + 1, j + 2, j + 3), uvec4(i)));
+    tiles[i * WAY_STRIDE + j / 4] = of_floats(weights);
   }
   barrier();
+  Sum ways[TEAM_TILES];
+#endif
   UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
-    const uint tile = team + n * TEAMS;
-    if (tile >= LOWER_TILES) continue;
-    const uvec2 at = lower_tile(tile);
-    Sum ways;
-    SQUARE(ways, scores, 0, at);
-    ways = PRODUCT(ways, SCALED(read[n], scale));
+    const uint column = TEAM_COLUMN(n);
+    if (column > row) continue;
+#if WAYS
+    Sum weights;
+    LOAD_FLOATS(weights, tiles, row * WAY_STRIDE + column / 4, WAY_STRIDE);
+    SQUARE(ways[n], scores, 0);
+    read[n] = SCALED(read[n], scale);
+    ways[n] = PRODUCT(ways[n], read[n]);
+    read[n] = PRODUCT(read[n], weights);
 #if RULE == GATED_DELTA
     Sum by_keys;
-    SQUARE(by_keys, gram, 1, at);
-    ways = DIFFERENCE(ways, PRODUCT(by_keys, recalled[n]));
+    SQUARE(by_keys, gram, 1);
+    ways[n] = DIFFERENCE(ways[n], PRODUCT(by_keys, recalled[n]));
+    recalled[n] = SCALED(PRODUCT(recalled[n], weights), -1.0);
 #endif
-    STORE_FLOATS(ways, tiles, at.x * WAY_STRIDE + at.y / 4, WAY_STRIDE);
+#else
+    read[n] = SCALED(read[n], scale);
+#endif
   }
-  barrier();
+#if WAYS
+  TEAM_BARRIER;  // of P, G and weights a team takes what it then replaces
 #endif
   UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
-    const uint tile = team + n * TEAMS;
-    if (tile >= LOWER_TILES) continue;
-    const uvec2 at = lower_tile(tile);
-    EACH_ELEMENT {
-      const uint i = at.x + ROW, j = at.y + COLUMN;
+    const uint column = TEAM_COLUMN(n);
+    if (column > row) continue;
 #if WAYS
-      const float weight = j <= i ? betas[j] * exp(gammas[i] - gammas[j]) : 0;
-#else
-      const float weight = j <= i ? 1 : 0;
+    STORE_FLOATS(ways[n], tiles, row * WAY_STRIDE + column / 4, WAY_STRIDE);
 #endif
-      VALUE(read[n]) *= scale * weight;
-#if RULE == GATED_DELTA
-      VALUE(recalled[n]) *= j < i ? -weight : 0;
-#endif
-    }
 #if COOPERATIVE || MIRRORED
-    STORE_CELLS(read[n], squares, at.x * CHUNK_STRIDE + at.y / PACK, CHUNK_STRIDE);
+    STORE_CELLS(read[n], squares, row * CHUNK_STRIDE + column / PACK, CHUNK_STRIDE);
 #if RULE == GATED_DELTA
-    STORE_CELLS(recalled[n], squares, (CHUNK + at.x) * CHUNK_STRIDE + at.y / PACK, CHUNK_STRIDE);
+    STORE_CELLS(recalled[n], squares, (CHUNK + row) * CHUNK_STRIDE + column / PACK, CHUNK_STRIDE);
 #endif
 #else
-    STORE_PACKS(read[n], pairs.data, square_at + at.x * CHUNK_PACKS + at.y / PACK, CHUNK_PACKS);
+    if (column == row) {
+      EACH_ELEMENT {
+        if (COLUMN > ROW) VALUE(read[n]) = 0;
 #if RULE == GATED_DELTA
-    STORE_PACKS(recalled[n], key_pairs.data, square_at + at.x * CHUNK_PACKS + at.y / PACK, CHUNK_PACKS);
+        if (COLUMN >= ROW) VALUE(recalled[n]) = 0;
+#endif
+      }
+    }
+    STORE_PACKS(read[n], pairs.data, square_at + row * CHUNK_PACKS + column / PACK, CHUNK_PACKS);
+#if RULE == GATED_DELTA
+    STORE_PACKS(recalled[n], key_pairs.data, square_at + row * CHUNK_PACKS + column / PACK, CHUNK_PACKS);
 #endif
 #endif
   }
 #if WAYS
+  barrier();
   // sum_{i>=t} Z_ij within 16 rows, in the place of Z_tj.
   for (uint i = thread; i < CHUNK * ROW_TILES; i += THREADS) {
     const uint column = i % CHUNK, first = i / CHUNK * TILE;
+    if (first + TILE <= column) continue;
     float ways[TILE];
     UNROLLED for (uint t = 0; t < TILE; ++t) ways[t] = way(first + t, column);
     UNROLLED for (uint t = TILE - 1; t > 0; --t) ways[t - 1] += ways[t];
@@ -273,9 +286,12 @@ void main() {
   for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
     const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
     if (pack * PACK / TILE > row / TILE) continue;
-    pairs.data[square_at + i] = pack_of(squares[row * CHUNK_STRIDE + pack]);
+#define BELOW(n) (pack * PACK + n <= row)
+#define STRICTLY_BELOW(n) (pack * PACK + n < row)
+    pairs.data[square_at + i] = narrow(product(values_of(squares[row * CHUNK_STRIDE + pack]), MASK(BELOW)));
 #if RULE == GATED_DELTA
-    key_pairs.data[square_at + i] = pack_of(squares[(CHUNK + row) * CHUNK_STRIDE + pack]);
+    key_pairs.data[square_at + i] =
+        narrow(product(values_of(squares[(CHUNK + row) * CHUNK_STRIDE + pack]), MASK(STRICTLY_BELOW)));
 #endif
   }
 #endif
@@ -287,9 +303,9 @@ void main() {
     if (first <= t) {
       UNROLLED for (uint j = first; j < first + TILE; j += 4) {
         vec4 ways = floats_of(tiles[t * WAY_STRIDE + j / 4]);
-        for (uint row = (t / TILE + 1) * TILE; row < CHUNK; row += TILE) ways += floats_of(tiles[row * WAY_STRIDE + j / 4]);
-        const vec4 strength = vec4(betas[j], betas[j + 1], betas[j + 2], betas[j + 3]);
-        sum += dot(mix(vec4(0), strength * ways, lessThan(uvec4(j, j + 1, j + 2, j + 3), uvec4(t))), vec4(1));
+        UNROLLED for (uint row = TILE; row < CHUNK; row += TILE)
+          if (row > t) ways += floats_of(tiles[row * WAY_STRIDE + j / 4]);
+        sum += dot(mix(vec4(0), STRENGTHS(j / 4) * ways, lessThan(uvec4(j, j + 1, j + 2, j + 3), uvec4(t))), vec4(1));
       }
     }
     sums[i] = sum;
@@ -297,7 +313,7 @@ void main() {
   barrier();
   for (uint i = thread; i < 2 * CHUNK; i += THREADS) {
     float sum = 0;
-    for (uint n = 0; n < ROW_TILES; ++n) sum += i < CHUNK ? sums[n * CHUNK + i] : way(n * TILE, i - CHUNK);
+    for (uint n = i < CHUNK ? 0 : (i - CHUNK) / TILE; n < ROW_TILES; ++n) sum += i < CHUNK ? sums[n * CHUNK + i] : way(n * TILE, i - CHUNK);
     pair_ways.data[part * 2 * CHUNK + i] = sum;
   }
 #endif

@@ -6,6 +6,7 @@
 // [C][VALUE_TILE / PACK + 1].
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#define NO_POSITIONS 1
 #include "chunked.glsl"
 #include "chunked_keys.glsl"
 
@@ -49,49 +50,67 @@ void main() {
   Values score_sums[SCORE_PACKS];
   UNROLLED for (uint n = 0; n < SCORE_PACKS; ++n) score_sums[n] = widen(Pack(0));
 
-  for (uint subhead = 0; subhead < expansion; ++subhead) {
-    const uint part = part_of(chunk, head, subhead);
-#if RULE == GLA
-    const Rows rows = part_rows(part);
+  // A subhead's tiles are on their way while those of the one before it are multiplied.
+  Pack keys[FETCHES(CHUNK, KEY_PACKS)], scored[SCORE_PACKS];
+#if COOPERATIVE
+  Pack fetched[FETCHES(VALUE_TILE, KEY_PACKS)];
+#define FETCH_GRADIENTS FETCH(fetched, VALUE_TILE, KEY_PACKS, gradients.data[gradients_at + row * KEY_PACKS + pack])
 #else
-    const Rows rows = qk_rows(chunk, head, subhead);
+#define FETCH_GRADIENTS
 #endif
-    const uint gradients_at = (part * value_dim + first_column) * KEY_PACKS;
 #if RULE == SSD
-    const float last = gamma.data[part * CHUNK + CHUNK - 1];
-#endif
-
-    barrier();
-    for (uint i = thread; i < CHUNK * KEY_PACKS; i += THREADS) {
-      const uint row = i / KEY_PACKS, pack = i % KEY_PACKS;
-      Cell x = Cell(0);
-      if (row < rows.count) {
-        const uint at = rows.first + row * rows.stride + pack;
-#if RULE == LINEAR
-        x = cell(k.data[at]);
-#elif RULE == GLA
-        x = cell(decayed_k.data[at]);
+  float decays[FETCHES(CHUNK, KEY_PACKS)], last;
+#define FETCH_DECAYS                                                       \
+  FETCH(decays, CHUNK, KEY_PACKS, gamma.data[part * CHUNK + row])          \
+  last = gamma.data[part * CHUNK + CHUNK - 1];
+#define DECAYED(n) cell(scaled(widen(keys[n]), exp(last - decays[n])))
 #else
-        x = cell(scaled(widen(k.data[at]), exp(last - gamma.data[part * CHUNK + row])));
+#define FETCH_DECAYS
+#define DECAYED(n) cell(keys[n])
 #endif
-      }
-      lefts[row * KEY_STRIDE + pack] = x;
+#if RULE == GLA
+#define KEY_ROWS(subhead) part_rows(part)
+#define KEY_ROW(at) decayed_k.data[at]
+#else
+#define KEY_ROWS(subhead) qk_rows(chunk, head, subhead)
+#define KEY_ROW(at) k.data[at]
+#endif
+  uint gradients_at;
+#define FETCH_SUBHEAD(subhead)                                                                                    \
+  {                                                                                                               \
+    const uint part = part_of(chunk, head, subhead);                                                              \
+    const Rows rows = KEY_ROWS(subhead);                                                                                   \
+    gradients_at = (part * value_dim + first_column) * KEY_PACKS;                                                 \
+    FETCH(keys, CHUNK, KEY_PACKS, row < rows.count ? KEY_ROW(rows.first + row * rows.stride + pack) : Pack(0))    \
+    FETCH_DECAYS                                                                                                  \
+    FETCH_GRADIENTS                                                                                               \
+    FETCH(scored, CHUNK, CHUNK_PACKS,                                                                             \
+          row < chunk.tokens && pack * PACK / TILE <= row / TILE ? scores.data[(part * CHUNK + row) * CHUNK_PACKS + pack] \
+                                                                 : Pack(0))                                       \
+  }
+  FETCH_SUBHEAD(0)
+
+  for (uint subhead = 0; subhead < expansion;) {
+    barrier();
+    UNROLLED for (uint n = 0; n < FETCHES(CHUNK, KEY_PACKS); ++n) {
+      const uint row = (thread + n * THREADS) / KEY_PACKS, pack = (thread + n * THREADS) % KEY_PACKS;
+      if (row < CHUNK) lefts[row * KEY_STRIDE + pack] = DECAYED(n);
     }
 #if COOPERATIVE
-    STAGE(rights, KEY_STRIDE, VALUE_TILE, KEY_PACKS, gradients.data[gradients_at + row * KEY_PACKS + pack])
+    PLACE(rights, KEY_STRIDE, VALUE_TILE, KEY_PACKS, fetched)
 #endif
-    UNROLLED for (uint n = 0; n < SCORE_PACKS; ++n) {
-      const uint row = (thread + n * THREADS) / CHUNK_PACKS, pack = (thread + n * THREADS) % CHUNK_PACKS;
-      if (row < chunk.tokens && pack * PACK / TILE <= row / TILE)
-        score_sums[n] = sum_of(score_sums[n], widen(scores.data[(part * CHUNK + row) * CHUNK_PACKS + pack]));
-    }
+    UNROLLED for (uint n = 0; n < SCORE_PACKS; ++n) score_sums[n] = sum_of(score_sums[n], widen(scored[n]));
+#if !COOPERATIVE
+    const uint gradients_here = gradients_at;
+#endif
     barrier();
+    if (++subhead < expansion) FETCH_SUBHEAD(subhead)
     UNROLLED for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {
       Right right;
 #if COOPERATIVE
       LOAD_RIGHT_TRANSPOSED(right, rights, column * KEY_STRIDE + channel / PACK, KEY_STRIDE);
 #else
-      LOAD_RIGHT_TRANSPOSED(right, gradients.data, gradients_at + column * KEY_PACKS + channel / PACK, KEY_PACKS);
+      LOAD_RIGHT_TRANSPOSED(right, gradients.data, gradients_here + column * KEY_PACKS + channel / PACK, KEY_PACKS);
 #endif
       UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
         const uint row = first_row + n * ROW_STEP * TILE;

@@ -164,6 +164,8 @@ SumMatrix widen(NarrowMatrix x) {
 // Columns that are all the same.
 #define LOAD_ROW_FACTORS(sum, memory, at) \
   EACH_OF_SUM coopMatLoad(OF_SUM(sum), memory, (at) + i_ * (MATRIX_M / 4), 0, BY_COLUMNS)
+#define LOAD_FLOATS(sum, memory, at, stride) \
+  EACH_OF_SUM coopMatLoad(OF_SUM(sum), memory, PLACE_OF(at, stride, i_ * MATRIX_M, j_ * (MATRIX_N / 4)), stride, BY_ROWS)
 #define LOAD_FLOATS_TRANSPOSED(sum, memory, at, stride) \
   EACH_OF_SUM coopMatLoad(OF_SUM(sum), memory, PLACE_OF(at, stride, j_ * MATRIX_N, i_ * (MATRIX_M / 4)), stride, BY_COLUMNS)
 #define STORE_FLOATS(sum, memory, at, stride) \
@@ -191,6 +193,7 @@ SumMatrix widen(NarrowMatrix x) {
 const uint PARTS = 16;
 #define STORE_ROW_PARTS(sum, memory, at, stride) STORE_FLOATS(sum, memory, at, stride)
 vec4 floats_of(Cell x) { return uintBitsToFloat(x); }
+Cell of_floats(vec4 x) { return floatBitsToUint(x); }
 
 // Which elements an invocation holds is the driver's secret. A matrix of the positions tells it, where one is wanted:
 // EACH_ELEMENT goes over an invocation's, VALUE is a tile's element there, ROW and COLUMN where it stands.
@@ -272,6 +275,7 @@ uint column4() { return gl_LocalInvocationIndex % 4; }       // which four colum
   sum = FOUR_ROWS(memory, (at) + 4 * row4() * (stride) + column4(), stride)
 #define LOAD_CELLS_TRANSPOSED(sum, memory, at, stride) \
   sum = transpose(FOUR_ROWS(memory, (at) + 4 * column4() * (stride) + row4(), stride))
+#define LOAD_FLOATS LOAD_CELLS
 #define LOAD_FLOATS_TRANSPOSED LOAD_CELLS_TRANSPOSED
 #define STORE_CELLS(sum, memory, at, stride) \
   for (uint i_ = 0; i_ < 4; ++i_) memory[(at) + (4 * row4() + i_) * (stride) + column4()] = sum[i_]
@@ -287,6 +291,7 @@ const uint PARTS = 4;
 #define STORE_ROW_PARTS(sum, memory, at, stride) \
   for (uint i_ = 0; i_ < 4; ++i_) memory[(at) + (4 * row4() + i_) * (stride)][column4()] = dot(sum[i_], vec4(1))
 vec4 floats_of(Cell x) { return x; }
+Cell of_floats(vec4 x) { return x; }
 
 void find_positions() {}
 #define EACH_ELEMENT for (uint e_ = 0; e_ < 16; ++e_)
@@ -317,12 +322,13 @@ const uint LINE = TILE / PACK;  // packs in a row of a tile
     const uint pack = (thread_index() + n_ * THREADS) % (packs);   \
     if (row < (rows)) fetched[n_] = source;                        \
   }
-#define PLACE(tile, stride, rows, packs, fetched)                          \
-  UNROLLED for (uint n_ = 0; n_ < FETCHES(rows, packs); ++n_) {                     \
-    const uint row = (thread_index() + n_ * THREADS) / (packs);            \
-    const uint pack = (thread_index() + n_ * THREADS) % (packs);           \
-    if (row < (rows)) tile[row * (stride) + pack] = cell(fetched[n_]);     \
+#define PLACE_AT(tile, at, stride, rows, packs, fetched)                           \
+  UNROLLED for (uint n_ = 0; n_ < FETCHES(rows, packs); ++n_) {                    \
+    const uint row = (thread_index() + n_ * THREADS) / (packs);                    \
+    const uint pack = (thread_index() + n_ * THREADS) % (packs);                   \
+    if (row < (rows)) tile[(at) + row * (stride) + pack] = cell(fetched[n_]);      \
   }
+#define PLACE(tile, stride, rows, packs, fetched) PLACE_AT(tile, 0, stride, rows, packs, fetched)
 #define STAGE(tile, stride, rows, packs, source)                       \
   UNROLLED for (uint i_ = thread_index(); i_ < (rows) * (packs); i_ += THREADS) { \
     const uint row = i_ / (packs), pack = i_ % (packs);                \
