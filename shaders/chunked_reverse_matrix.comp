@@ -12,6 +12,7 @@
 #define NO_POSITIONS 1
 #include "chunked.glsl"
 #include "chunked_keys.glsl"
+#include "chunked_serial.glsl"
 
 layout(binding = 5) readonly buffer DoBuffer { Pack data[]; } d_o;                 // [B, T, H, V]
 layout(binding = 6) readonly buffer BetaBuffer { float data[]; } beta;             // [B, T, H, E]
@@ -97,24 +98,19 @@ void main() {
   Chunk chunk;
   Rows rows;
   uint part;
-  Pack fetched_keys[FETCHES(CHUNK, KEY_PACKS)];
-#define FETCH_KEYS(buffer_) \
-  FETCH(fetched_keys, CHUNK, KEY_PACKS, row < rows.count ? buffer_.data[rows.first + row * rows.stride + pack] : Pack(0))
+  Pack fetched_keys[ROWS_FETCHES];
 #if RULE == GATED_DELTA
   Pack fetched_square[FETCHES(CHUNK, CHUNK_PACKS)];
   float fetched_gammas[FETCHES(CHUNK, 1)], fetched_betas[FETCHES(CHUNK, 1)], last;
-#define FETCH_SQUARE(buffer_)               \
-  FETCH(fetched_square, CHUNK, CHUNK_PACKS, \
-        pack * PACK / TILE <= row / TILE ? buffer_.data[(part * CHUNK + row) * CHUNK_PACKS + pack] : Pack(0))
-#define FETCH_GATES                                                                                              \
-  FETCH_SQUARE(scores)                                                                                           \
-  FETCH(fetched_gammas, CHUNK, 1, gamma.data[part * CHUNK + row])                                                \
-  FETCH(fetched_betas, CHUNK, 1, row < chunk.tokens ? beta.data[gate_row(chunk.begin + row, head, subhead)] : 0) \
+#define FETCH_GATES                                                                                     \
+  FETCH_TRIANGLE(fetched_square, scores)                                                                \
+  FETCH_TOKENS(fetched_gammas, gamma.data[part * CHUNK + row])                                          \
+  FETCH_TOKENS(fetched_betas, beta.data[gate_row(chunk.begin + min(row, chunk.tokens - 1), head, subhead)]) \
   last = gamma.data[part * CHUNK + CHUNK - 1];
 #elif RULE == SSD
   float fetched_gammas[FETCHES(CHUNK, 1)], last;
-#define FETCH_GATES                                               \
-  FETCH(fetched_gammas, CHUNK, 1, gamma.data[part * CHUNK + row]) \
+#define FETCH_GATES                                            \
+  FETCH_TOKENS(fetched_gammas, gamma.data[part * CHUNK + row]) \
   last = gamma.data[part * CHUNK + CHUNK - 1];
 #elif RULE == GLA
   vec4 fetched_whole[FETCHES(1, KEY_DIM / 4)];
@@ -122,19 +118,19 @@ void main() {
 #else
 #define FETCH_GATES
 #endif
-#define FETCH_CHUNK                              \
-  {                                              \
-    chunk = chunk_of(sequence, end - 1);         \
-    part = part_of(chunk, head, subhead);        \
-    rows = first_rows(chunk, head, subhead);     \
-    FETCH_KEYS(FIRST_ROWS)                       \
-    FETCH_GATES                                  \
+#define FETCH_CHUNK                                        \
+  {                                                        \
+    chunk = chunk_of(sequence, max(end, begin + 1) - 1);   \
+    part = part_of(chunk, head, subhead);                  \
+    rows = first_rows(chunk, head, subhead);               \
+    FETCH_ROWS(fetched_keys, FIRST_ROWS, rows)             \
+    FETCH_GATES                                            \
   }
 // The team's columns of a matrix of rows by token, a block after the other.
 #define PLACE_OWN(value)                                             \
   UNROLLED for (uint n = 0; n < OWN_FETCHES; ++n) {                  \
     const uint row = (lane + n * TEAM_SIZE) / LINE, pack = lane % LINE; \
-    if (row < CHUNK) own_cells[own + row * BLOCK_LINE + pack] = value;  \
+    if (row < CHUNK) own_cells[own + row * BLOCK_LINE + pack] = row < chunk.tokens ? value : Cell(0); \
   }
 #define OUTPUTS_LEFT(left, token) LOAD_LEFT_TRANSPOSED(left, own_cells, own + (token) * BLOCK_LINE, BLOCK_LINE)
 #define BLOCKS_LEFT(left, token) \
@@ -156,7 +152,7 @@ void main() {
 
   while (begin < end) {
     barrier();
-    PLACE(keys, KEY_STRIDE, CHUNK, KEY_PACKS, fetched_keys)
+    PLACE_ROWS(keys, fetched_keys, rows)
 #if RULE == GLA
     UNROLLED for (uint n = 0; n < FETCHES(1, KEY_DIM / 4); ++n) {
       const uint i = thread + n * THREADS;
@@ -168,8 +164,9 @@ void main() {
       if (i >= CHUNK) continue;
       from_start[i] = exp(fetched_gammas[n]);
 #if RULE == GATED_DELTA
-      to_end[i / 4][i % 4] = fetched_betas[n] * exp(last - fetched_gammas[n]);
-      betas[i / 4][i % 4] = scale * fetched_betas[n];
+      const float strength = i < chunk.tokens ? fetched_betas[n] : 0;
+      to_end[i / 4][i % 4] = strength * exp(last - fetched_gammas[n]);
+      betas[i / 4][i % 4] = scale * strength;
 #endif
     }
     const float whole_decay = exp(last);
@@ -183,18 +180,16 @@ void main() {
     Pack outputs[OWN_FETCHES];
     UNROLLED for (uint n = 0; n < OWN_FETCHES; ++n) {
       const uint row = (lane + n * TEAM_SIZE) / LINE, pack = lane % LINE;
-      outputs[n] = Pack(0);
-      if (row < chunk.tokens)
-        outputs[n] = d_o.data[((chunk.begin + row) * heads + head) * value_packs + first_column / PACK + pack];
+      outputs[n] =
+          d_o.data[((chunk.begin + min(row, chunk.tokens - 1)) * heads + head) * value_packs + first_column / PACK + pack];
     }
 #if RULE == GATED_DELTA
-    FETCH_SQUARE(inverse)
+    FETCH_TRIANGLE(fetched_square, inverse)
 #endif
     UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) STORE_CELLS(s[n], own_cells, own + n * LINE, KEY_STRIDE);
     TEAM_BARRIER;
-    for (uint i = lane; i < TILE * KEY_PACKS; i += TEAM_SIZE)
-      gradients.data[(part * value_dim + first_column) * KEY_PACKS + i] =
-          pack_of(own_cells[own + i / KEY_PACKS * KEY_STRIDE + i % KEY_PACKS]);
+    COPY_OUT(TILE * KEY_PACKS, gradients, (part * value_dim + first_column) * KEY_PACKS,
+             own + i / KEY_PACKS * KEY_STRIDE + i % KEY_PACKS)
 
 #if RULE == GATED_DELTA
     Sum written[ROW_TILES];  // beta dU^T, then dR^T
@@ -232,7 +227,7 @@ void main() {
       written[t] = EMPTY;
     }
     barrier();
-    FETCH_KEYS(q)
+    FETCH_ROWS(fetched_keys, q, rows)
     UNROLLED for (uint token = 0; token < steps(CHUNK); token += DEPTH) {
       Left left;
       BLOCKS_LEFT(left, token);
@@ -272,7 +267,7 @@ void main() {
 #if RULE == GATED_DELTA
     ADD_TOKENS(OUTPUTS_LEFT)
     barrier();  // everyone is done with K
-    PLACE(keys, KEY_STRIDE, CHUNK, KEY_PACKS, fetched_keys)
+    PLACE_ROWS(keys, fetched_keys, rows)
 #else
     TEAM_BARRIER;
 #endif
@@ -286,7 +281,7 @@ void main() {
 #else
     TEAM_BARRIER;
 #endif
-    if (begin < end) FETCH_CHUNK
+    FETCH_CHUNK
     ADD_TOKENS(OUTPUTS_LEFT)
   }
 

@@ -93,14 +93,19 @@ void main() {
   const uint part = part_of(chunk, head, subhead);
   const Rows rows = qk_rows(chunk, head, subhead);
 
+  Pack fetched_queries[ROWS_FETCHES], fetched_keys[ROWS_FETCHES];
   FETCH_ROWS(fetched_queries, q, rows)
   FETCH_ROWS(fetched_keys, k, rows)
+#if RULE != LINEAR
+  float fetched_gammas[FETCHES(CHUNK, 1)];
+  FETCH_TOKENS(fetched_gammas, gamma.data[part * CHUNK + row])
+#endif
   find_positions();
 #if RULE != LINEAR
-  for (uint i = thread; i < CHUNK; i += THREADS) gammas[i] = gamma.data[part * CHUNK + i];
+  PLACE_TOKENS(gammas, fetched_gammas)
 #endif
-  PLACE_ROWS(queries, fetched_queries)
-  PLACE_ROWS(keys, fetched_keys)
+  PLACE_ROWS(queries, fetched_queries, rows)
+  PLACE_ROWS(keys, fetched_keys, rows)
   barrier();
 
   for (uint tile = team; tile < LOWER_TILES; tile += TEAMS) {

@@ -4,7 +4,7 @@
 //   gated_delta  R^T = (V^T - e^γ ∘ (S^T K^T)) A^T, U^T = beta ∘ R^T;  others U = V
 //   S^T <- e^{γ_C} S^T + (e^{γ_C - γ} ∘ U^T) K;  gla  S^T <- S^T diag(e^{γ_C}) + U^T (K ∘ e^{γ_C - γ})
 // Backward wants R in place of U, and the states between its stretches.
-// The next chunk's k and A are on their way while this one's products are made.
+// The next chunk's k and A are on their way while this one's products are made; behind the last chunk, that one's once more.
 //
 // Shared memory, Cell: keys [C][K / PACK + 1]; gated_delta triangle [C][C / PACK + 1]: A; a team's own, the larger of
 // S^T [16][K / PACK + 1] and C / 16 blocks [16][16 / PACK + 1]. float: ssd and gated_delta to_end [C], gated_delta betas
@@ -14,6 +14,7 @@
 #define NO_POSITIONS 1
 #include "chunked.glsl"
 #include "chunked_keys.glsl"
+#include "chunked_serial.glsl"
 
 layout(binding = 5) readonly buffer BetaBuffer { float data[]; } beta;       // [B, T, H, E]
 layout(binding = 6) readonly buffer InverseBuffer { Pack data[]; } inverse;  // [parts, C, C]: A
@@ -102,23 +103,19 @@ void main() {
   Chunk chunk;
   Rows rows;
   uint part;
-  Pack fetched_keys[FETCHES(CHUNK, KEY_PACKS)];
-#define FETCH_KEYS                                \
-  FETCH(fetched_keys, CHUNK, KEY_PACKS,           \
-        row < rows.count ? KEYS.data[rows.first + row * rows.stride + pack] : Pack(0))
+  Pack fetched_keys[ROWS_FETCHES];
 #if RULE == GATED_DELTA
   Pack fetched_triangle[FETCHES(CHUNK, CHUNK_PACKS)];
   float fetched_gammas[FETCHES(CHUNK, 1)], fetched_betas[FETCHES(CHUNK, 1)], last;
-#define FETCH_GATES                                                                                       \
-  FETCH(fetched_triangle, CHUNK, CHUNK_PACKS,                                                             \
-        pack * PACK / TILE <= row / TILE ? inverse.data[(part * CHUNK + row) * CHUNK_PACKS + pack] : Pack(0)) \
-  FETCH(fetched_gammas, CHUNK, 1, gamma.data[part * CHUNK + row])                                         \
-  FETCH(fetched_betas, CHUNK, 1, row < chunk.tokens ? beta.data[gate_row(chunk.begin + row, head, subhead)] : 0) \
+#define FETCH_GATES                                                                                     \
+  FETCH_TRIANGLE(fetched_triangle, inverse)                                                             \
+  FETCH_TOKENS(fetched_gammas, gamma.data[part * CHUNK + row])                                          \
+  FETCH_TOKENS(fetched_betas, beta.data[gate_row(chunk.begin + min(row, chunk.tokens - 1), head, subhead)]) \
   last = gamma.data[part * CHUNK + CHUNK - 1];
 #elif RULE == SSD
   float fetched_gammas[FETCHES(CHUNK, 1)], last;
-#define FETCH_GATES                                               \
-  FETCH(fetched_gammas, CHUNK, 1, gamma.data[part * CHUNK + row]) \
+#define FETCH_GATES                                            \
+  FETCH_TOKENS(fetched_gammas, gamma.data[part * CHUNK + row]) \
   last = gamma.data[part * CHUNK + CHUNK - 1];
 #elif RULE == GLA
   vec4 fetched_whole[FETCHES(1, KEY_DIM / 4)];
@@ -126,13 +123,13 @@ void main() {
 #else
 #define FETCH_GATES
 #endif
-#define FETCH_CHUNK                            \
-  {                                            \
-    chunk = chunk_of(sequence, index);         \
-    part = part_of(chunk, head, subhead);      \
-    rows = key_rows(chunk, head, subhead);     \
-    FETCH_KEYS                                 \
-    FETCH_GATES                                \
+#define FETCH_CHUNK                                 \
+  {                                                 \
+    chunk = chunk_of(sequence, min(index, end - 1)); \
+    part = part_of(chunk, head, subhead);           \
+    rows = key_rows(chunk, head, subhead);          \
+    FETCH_ROWS(fetched_keys, KEYS, rows)            \
+    FETCH_GATES                                     \
   }
 // What a team fetches for itself.
 #define TEAM_FETCHES(count) (((count) + TEAM_SIZE - 1) / TEAM_SIZE)
@@ -141,7 +138,7 @@ void main() {
 
   while (index < end) {
     barrier();
-    PLACE(keys, KEY_STRIDE, CHUNK, KEY_PACKS, fetched_keys)
+    PLACE_ROWS(keys, fetched_keys, rows)
 #if RULE == GLA
     UNROLLED for (uint n = 0; n < FETCHES(1, KEY_DIM / 4); ++n) {
       const uint i = thread + n * THREADS;
@@ -153,8 +150,9 @@ void main() {
       if (i >= CHUNK) continue;
       to_end[i / 4][i % 4] = exp(last - fetched_gammas[n]);
 #if RULE == GATED_DELTA
-      to_end[i / 4][i % 4] *= fetched_betas[n];
-      betas[i / 4][i % 4] = fetched_betas[n];
+      const float strength = i < chunk.tokens ? fetched_betas[n] : 0;
+      to_end[i / 4][i % 4] *= strength;
+      betas[i / 4][i % 4] = strength;
       from_start[i / 4][i % 4] = exp(fetched_gammas[n]);
 #endif
     }
@@ -170,21 +168,18 @@ void main() {
     const uint part_here = part;
     barrier();
     ++index;
-    if (index < end) FETCH_CHUNK
-
+    FETCH_CHUNK
 
     Pack fetched_values[TEAM_FETCHES(CHUNK * LINE)];
     UNROLLED for (uint n = 0; n < TEAM_FETCHES(CHUNK * LINE); ++n) {
       const uint row = (lane + n * TEAM_SIZE) / LINE, pack = lane % LINE;
-      fetched_values[n] = Pack(0);
-      if (row < here.tokens)
-        fetched_values[n] = v.data[((here.begin + row) * heads + head) * value_packs + first_column / PACK + pack];
+      fetched_values[n] =
+          v.data[((here.begin + min(row, here.tokens - 1)) * heads + head) * value_packs + first_column / PACK + pack];
     }
     UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) STORE_CELLS(s[n], own_cells, own + n * LINE, KEY_STRIDE);
     TEAM_BARRIER;
-    for (uint i = lane; i < TILE * KEY_PACKS; i += TEAM_SIZE)
-      states.data[(part_here * value_dim + first_column) * KEY_PACKS + i] =
-          pack_of(own_cells[own + i / KEY_PACKS * KEY_STRIDE + i % KEY_PACKS]);
+    COPY_OUT(TILE * KEY_PACKS, states, (part_here * value_dim + first_column) * KEY_PACKS,
+             own + i / KEY_PACKS * KEY_STRIDE + i % KEY_PACKS)
 
 #if RULE == GATED_DELTA
     Sum recalled[ROW_TILES];
@@ -203,7 +198,7 @@ void main() {
     // A block of 16 tokens has LINE packs a row: what a team fetches at a time is half a block of float32, or one of 16 bits.
     UNROLLED for (uint n = 0; n < TEAM_FETCHES(CHUNK * LINE); ++n) {
       const uint row = (lane + n * TEAM_SIZE) / LINE, pack = lane % LINE;
-      if (row < CHUNK) own_cells[own + row * BLOCK_LINE + pack] = cell(fetched_values[n]);
+      if (row < CHUNK) own_cells[own + row * BLOCK_LINE + pack] = row < here.tokens ? cell(fetched_values[n]) : Cell(0);
     }
     TEAM_BARRIER;
     Sum written[ROW_TILES];
@@ -254,11 +249,8 @@ void main() {
     const uint corrected_part = here.slot * heads + head;
     if (subhead == 0)
 #endif
-    for (uint i = lane; i < TILE * CHUNK_PACKS; i += TEAM_SIZE) {
-      const uint column = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
-      corrected.data[(corrected_part * value_dim + first_column) * CHUNK_PACKS + i] =
-          pack_of(own_cells[own + pack / LINE * BLOCK_CELLS + column * BLOCK_LINE + pack % LINE]);
-    }
+    COPY_OUT(TILE * CHUNK_PACKS, corrected, (corrected_part * value_dim + first_column) * CHUNK_PACKS,
+             own + i % CHUNK_PACKS / LINE * BLOCK_CELLS + i / CHUNK_PACKS * BLOCK_LINE + i % LINE)
 #if RULE == SSD || RULE == GATED_DELTA
     TEAM_BARRIER;
     UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
