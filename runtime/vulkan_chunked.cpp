@@ -23,6 +23,8 @@ constexpr std::size_t kPositionBytes = 1024;
 // 0.26 and 0.38.
 constexpr std::uint32_t kStatesTiles[] = {64, 32, 16};
 constexpr std::uint32_t kOutputsTiles[] = {128, 64, 32, 16};
+// Levels of gla's pairs whose rows a workgroup makes at a time.
+constexpr std::uint32_t kScoresLevels = 2;
 // Two teams merge a chunk's inverse, and 64 invocations take a row each.
 constexpr std::uint32_t kInvertThreads = 64;
 // Elements of a state that 256 invocations keep without cooperative matrices: 4 x 4 each. Twice as many spill
@@ -48,10 +50,12 @@ void count_bytes(const Problem& p, Tiles& t) {
   const std::size_t square = row_cells(t, chunk, chunk) * kCellBytes;
 
   if (gla) {
-    const std::size_t eights = chunk / 8, panel = std::min(key_dim, 4 * (t.workgroup_size / eights));
-    const std::size_t tiles_of_rows = t.scores_buffers * row_cells(t, chunk, panel) * kCellBytes;
-    t.scores_bytes = positions + std::max(tiles_of_rows, square) + 4 * eights * panel +
-                     4 * (t.workgroup_size / chunk * chunk);
+    const std::size_t fours = chunk / 4, panel = std::min(key_dim, 4 * (t.workgroup_size / fours));
+    const std::size_t tiles_of_rows = t.scores_levels * row_cells(t, chunk, panel);
+    const std::size_t near = 3 * chunk * kTile / (t.cooperative ? 8 : 4);
+    const std::size_t own = chunk * panel / 16;
+    t.scores_bytes =
+        std::max(tiles_of_rows * kCellBytes, square + (near + own) * kCellBytes) + 4 * fours * panel;
   } else {
     t.scores_bytes = positions + square;
     if (t.cooperative) t.scores_bytes += keys + (delta ? std::max(keys, 4 * chunk * (chunk + 4)) : keys);
@@ -130,9 +134,10 @@ Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperat
   for (std::uint32_t chunk : kChunks) {
     if (chunk > most_chunk) continue;
     t.chunk = chunk;
-    t.scores_buffers = 2;
-    count_bytes(problem, t);
-    if (!fits(t.scores_bytes)) t.scores_buffers = 1;
+    for (t.scores_levels = kScoresLevels; t.scores_levels > 1; --t.scores_levels) {
+      count_bytes(problem, t);
+      if (fits(t.scores_bytes)) break;
+    }
     for (std::uint32_t tile : kStatesTiles) {
       t.states_tile = tile;
       t.states_size = cooperative ? tile / kTile * subgroup : t.workgroup_size;

@@ -39,7 +39,7 @@ struct Tiles {
   std::uint32_t invert_size = 0;     ///< invocations that invert a chunk's system
   std::uint32_t states_tile = 0;     ///< columns of V of a workgroup that carries a state
   std::uint32_t outputs_tile = 0;    ///< columns of V of a workgroup that makes o
-  std::uint32_t scores_buffers = 0;  ///< gla: tiles of scaled rows in shared memory at a time
+  std::uint32_t scores_levels = 0;   ///< gla: tiles of scaled rows in shared memory at a time
   std::size_t scores_bytes = 0;      ///< shared memory of each kernel
   std::size_t invert_bytes = 0;
   std::size_t states_bytes = 0;

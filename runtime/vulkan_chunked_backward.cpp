@@ -51,11 +51,14 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
       f.cooperative ? 2 * cells(chunk, t.key_tile) + std::max(parts, squares * square) : parts;
   t.gradients_bytes = std::max(seen, others) * kCellBytes;
   if (gla) {
-    const std::size_t packs = t.key_tile / (f.cooperative ? 8 : 4);
-    const std::size_t inners = cells(std::max<std::size_t>(f.workgroup_size / packs, kTile), t.key_tile);
-    const std::size_t levels = cells(chunk, kTile) + (f.cooperative ? square : 0);
-    const std::size_t rows = 2 * cells(chunk, t.key_tile) + std::max(inners, levels);
-    t.gradients_bytes = (std::max(seen, rows) + 7 * cells(kTile, kTile)) * kCellBytes;
+    const std::size_t levels = f.cooperative ? 2 : 1, rows = cells(chunk, t.key_tile);
+    const std::size_t fours = chunk / 4 * (t.key_tile / 4);
+    const std::size_t blocks = std::max(levels * cells(chunk, kTile), 2 * fours);
+    const std::size_t parts_of_inner = f.workgroup_size / (t.key_tile / (f.cooperative ? 8 : 4));
+    const std::size_t pool =
+        std::max({seen, 2 * rows + parts_of_inner * (t.key_tile / 4),
+                  levels * rows + (f.cooperative ? std::max(blocks, square) : blocks) + 2 * fours});
+    t.gradients_bytes = (pool + fours) * kCellBytes;
   }
   if (ways) t.gradients_bytes += 4 * ((delta ? 3 : 2) * chunk + f.workgroup_size);
 
@@ -101,7 +104,9 @@ BackwardTiles backward_tiles_of(const Problem& p, const DeviceLimits& limits, bo
       t.key_tile = tile;
       count_bytes(p, t);
       const std::uint32_t team_tiles = (tile / kTile + column_step - 1) / column_step;
-      if (key_dim % tile == 0 && team_tiles <= (cooperative ? kMatrixTeamTiles : kTeamTiles) &&
+      // Of gla an invocation has four channels of four tokens.
+      const bool held = !gate_per_channel(p.rule) || chunk / 4 * (tile / 4) <= t.forward.workgroup_size;
+      if (key_dim % tile == 0 && held && team_tiles <= (cooperative ? kMatrixTeamTiles : kTeamTiles) &&
           fits(t.gradients_bytes))
         break;
     }

@@ -87,15 +87,7 @@ const uint KEY_STRIDE = KEY_PACKS + 1;
 const uint CHUNK_PACKS = CHUNK / PACK;
 const uint CHUNK_STRIDE = CHUNK_PACKS + 1;
 
-// Where the gates go: γ of every token, cumulated within its chunk, and past a chunk's end γ of its last. Of gla only
-// backward wants them.
-#if RULE == GLA
-#ifdef GAMMA_OF_CHANNELS
-layout(binding = 4) buffer GammaBuffer { vec4 data[]; } gamma;  // [parts, C, K]
-Values gamma_at(uint part, uint row, uint pack) {
-  return VALUES_FROM(gamma.data, (part * CHUNK + row) * KEY_DIM / 4 + pack * PACK / 4);
-}
-#endif
-#elif RULE != LINEAR
+// Where the gates of ssd and gated_delta go: γ of every token, cumulated within its chunk, and past a chunk's end γ of its last.
+#if RULE == SSD || RULE == GATED_DELTA
 layout(binding = 4) buffer GammaBuffer { float data[]; } gamma;  // [parts, C]
 #endif

@@ -9,10 +9,9 @@
 //
 // Shared memory, Cell: outputs [C][VALUE_TILE / PACK + 1]: dO; turned, the larger of dS^T [VALUE_TILE][K / PACK + 1] and of
 // gated_delta dR as outputs; gated_delta: blocks, of [16][16 / PACK + 1], [VALUE_TILE][C]: dU^T, and in the same places
-// dR^T. float: ssd and gated_delta from_start [C], gated_delta to_end and betas [C], gla whole [K].
+// dR^T. float: ssd and gated_delta from_start [C], gated_delta to_end and betas [C], gla decays [K].
 #version 450
 #extension GL_GOOGLE_include_directive : require
-#define GAMMA_OF_CHANNELS 1
 #include "chunked.glsl"
 #include "chunked_keys.glsl"
 
@@ -29,6 +28,7 @@ layout(binding = 11) writeonly buffer GradientsBuffer { Pack data[]; } gradients
 layout(binding = 12) writeonly buffer CorrectionsBuffer { Pack data[]; } corrections;  // [parts, C, V]: dR
 #elif RULE == GLA
 layout(binding = 12) readonly buffer DecayedQBuffer { Pack data[]; } decayed_q;    // [parts, C, K]: Q ∘ e^γ
+layout(binding = 13) readonly buffer WholeBuffer { vec4 data[]; } whole;           // [parts, K]: e^{γ_C}
 #endif
 
 const uint VALUE_PACKS = VALUE_TILE / PACK;
@@ -54,7 +54,7 @@ shared Cell turned[VALUE_TILE * KEY_STRIDE];
 #if RULE == SSD || RULE == GATED_DELTA
 shared vec4 from_start[CHUNK / 4];  // e^γ
 #elif RULE == GLA
-shared vec4 whole[KEY_DIM / 4];  // e^{γ_C}
+shared vec4 decays[KEY_DIM / 4];  // e^{γ_C}
 #endif
 
 // Of the block of these columns and tokens, the first row's pack that has this token.
@@ -171,7 +171,7 @@ void main() {
     }
 #if RULE == GLA
     for (uint i = thread; i < KEY_DIM / 4; i += THREADS)
-      whole[i] = exp(gamma.data[(part * CHUNK + CHUNK - 1) * (KEY_DIM / 4) + i]);
+      decays[i] = whole.data[part * (KEY_DIM / 4) + i];
 #endif
 #endif
     for (uint n = 0; n < STATE_TILES; ++n) {
@@ -258,7 +258,7 @@ void main() {
     for (uint n = 0; n < STATE_TILES; ++n) {
 #if RULE == GLA
       Sum decay;
-      LOAD_FACTORS(decay, whole, (team + n * TEAMS) % KEY_TILES * TILE / 4);
+      LOAD_FACTORS(decay, decays, (team + n * TEAMS) % KEY_TILES * TILE / 4);
       s[n] = PRODUCT(s[n], decay);
 #elif RULE != LINEAR
       s[n] *= exp(last);

@@ -8,17 +8,22 @@
 // covers every pair i > j, and i = j has no decay. So an element has one role a level, its factor is one product more than
 // its neighbour's, and the only exponentials are the w themselves.
 //
-// An invocation has four channels of eight tokens in registers. Whole eights count by the products of all their w, which
-// it finds in shared memory. PANEL channels at a time, as many as the workgroup holds.
+// An invocation has four channels of four tokens (chunked_fours.glsl): PANEL channels of all tokens at a time, as many as the
+// workgroup holds. LEVELS levels' tiles of rows are made at once, so that all teams have products to make. A level's products
+// stay apart to the end, which takes from the blocks on the diagonal what each of them has.
 //
-// Shared memory, Cell: mixed, the larger of BUFFERS tiles [C][PANEL / PACK + 1] and P [C][C / PACK + 1]; float: totals
-// [C / 8][PANEL], own, one an invocation.
+// Shared memory, Cell: pool, the larger of LEVELS tiles of rows [C][PANEL / PACK + 1] and P [C][C / PACK + 1] with what the
+// levels below eight leave of the blocks on the diagonal [3][C][16 / PACK] and parts of q_i . k_i; float: totals [C / 4][PANEL].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #define QK Quad
+#define NO_POSITIONS 1
 #include "chunked.glsl"
 
-layout(constant_id = 5) const uint BUFFERS = 1;  // tiles of rows; with two a level's tile is made beside the one in use
+#define QUADS (KEY_DIM / 4 < 4 * THREADS / CHUNK ? KEY_DIM / 4 : 4 * THREADS / CHUNK)
+#include "chunked_fours.glsl"
+
+layout(constant_id = 5) const uint LEVELS = 1;  // made at a time
 
 layout(binding = 4) readonly buffer GBuffer { vec4 data[]; } g;                  // [B, T, H, E, K]
 layout(binding = 5) writeonly buffer ScoresBuffer { Pack data[]; } scores;       // [parts, C, C], in 16 x 16 tiles with j <= i
@@ -27,194 +32,153 @@ layout(binding = 7) writeonly buffer DecayedKBuffer { Quad data[]; } decayed_k; 
 layout(binding = 8) writeonly buffer WholeBuffer { vec4 data[]; } whole;         // [parts, K]: e^{γ_C}
 
 const uint EIGHT = 8;
-const uint EIGHTS = CHUNK / EIGHT;
 const uint ROW_TILES = CHUNK / TILE;
 const uint KEY_QUADS = KEY_DIM / 4;
-const uint PANEL_QUADS = KEY_QUADS < THREADS / EIGHTS ? KEY_QUADS : THREADS / EIGHTS;
-const uint PANEL_PACKS = PANEL_QUADS * 4 / PACK;
-const uint PANELS = (KEY_QUADS + PANEL_QUADS - 1) / PANEL_QUADS;
+const uint PANEL_PACKS = QUADS * 4 / PACK;
+const uint PANELS = (KEY_QUADS + QUADS - 1) / QUADS;
 const uint MIXED_STRIDE = PANEL_PACKS + 1;
 const uint MIXED_CELLS = CHUNK * MIXED_STRIDE;
-const uint SHARERS = THREADS / CHUNK;  // invocations that share a row
+// A level has a place for the products of each row of tiles; the teams take the places in turn.
+const uint TEAM_TILES = (ALL_LEVELS * ROW_TILES + TEAMS - 1) / TEAMS;
+const uint NEAR = CHUNK * CHUNK_STRIDE;    // behind P
+const uint OWN = NEAR + 3 * CHUNK * LINE;  // in float, parts of q_i . k_i: [C][QUADS]
+const uint RESULT_CELLS = OWN + CHUNK * QUADS / 4;
 
-shared Cell mixed[BUFFERS * MIXED_CELLS > CHUNK * CHUNK_STRIDE ? BUFFERS * MIXED_CELLS : CHUNK * CHUNK_STRIDE];
-shared vec4 totals[EIGHTS * PANEL_QUADS];
-shared float own[CHUNK * SHARERS];  // parts of q_i . k_i
+shared Cell pool[LEVELS * MIXED_CELLS > RESULT_CELLS ? LEVELS * MIXED_CELLS : RESULT_CELLS];
 
 #if COOPERATIVE
-#define SET_QUAD(at, quad, value)                             \
-  {                                                           \
-    const uvec2 narrow_ = narrow(value);                      \
-    mixed[(at) + (quad) / 2][(quad) % 2 * 2] = narrow_.x;     \
-    mixed[(at) + (quad) / 2][(quad) % 2 * 2 + 1] = narrow_.y; \
-  }
-#define SET_FLOAT(at, i, value) mixed[(at) + (i) / 4][(i) % 4] = floatBitsToUint(value)
-#define FLOATS_AT(at) uintBitsToFloat(mixed[at])
+#define SET_FLOAT(memory, at, i, value) memory[at][i] = floatBitsToUint(value)
 #else
-#define SET_QUAD(at, quad, value) mixed[(at) + (quad)] = value
-#define SET_FLOAT(at, i, value) mixed[(at) + (i) / 4][(i) % 4] = value
-#define FLOATS_AT(at) mixed[at]
+#define SET_FLOAT(memory, at, i, value) memory[at][i] = value
 #endif
 
-// The product of two 16-row blocks of a tile.
-Sum mixed_product(uint tile_at, uint row, uint column) {
-  Sum products = EMPTY;
-  UNROLLED for (uint d = 0; d < steps(4 * PANEL_QUADS); d += DEPTH) {
-    Left left;
-    Right right;
-    LOAD_LEFT(left, mixed, tile_at + row * MIXED_STRIDE + d / PACK, MIXED_STRIDE);
-    LOAD_RIGHT_TRANSPOSED(right, mixed, tile_at + column * MIXED_STRIDE + d / PACK, MIXED_STRIDE);
-    MULTIPLY_ADD(products, left, right);
-  }
-  return products;
+// The block whose products are at a place. Those of levels below a tile's 16 rows are on the diagonal.
+struct Place {
+  uint level, row, column;
+  bool there;
+};
+Place place_of(uint n) {
+  const uint place = team_index() + n * TEAMS, level = place / ROW_TILES, tile = place % ROW_TILES;
+  if (level < 4) return Place(level, tile * TILE, tile * TILE, true);
+  const uint apart = 1 << level - 4;  // in tiles
+  const uint span = tile / (apart * apart) * 2 * apart;
+  return Place(level, (span + apart + tile / apart % apart) * TILE, (span + tile % apart) * TILE,
+               level < ALL_LEVELS && tile < ROW_TILES * apart / 2);
 }
 
-// Of the pairs whose blocks are 16 h apart or more, this team's tile.
-uint apart_row(uint team, uint blocks) { return (team / (blocks * blocks) * 2 * blocks + blocks + team / blocks % blocks) * TILE; }
-uint apart_column(uint team, uint blocks) { return (team / (blocks * blocks) * 2 * blocks + team % blocks) * TILE; }
+// The product of two 16-row blocks of a tile.
+void add_product(inout Sum products, uint tile_at, uint row, uint column) {
+  UNROLLED for (uint d = 0; d < steps(4 * QUADS); d += DEPTH) {
+    Left left;
+    Right right;
+    LOAD_LEFT(left, pool, tile_at + row * MIXED_STRIDE + d / PACK, MIXED_STRIDE);
+    LOAD_RIGHT_TRANSPOSED(right, pool, tile_at + column * MIXED_STRIDE + d / PACK, MIXED_STRIDE);
+    MULTIPLY_ADD(products, left, right);
+  }
+}
+
+// P_ij of an i and j of the same eight: without a decay, or of one of the three levels.
+float near(uint i, uint j, float own, float first, float second, float third) {
+  const uint apart = i ^ j;
+  return j > i ? 0 : apart >= 4 ? third : apart >= 2 ? second : apart == 1 ? first : own;
+}
+#define NEAR_OF(e) near(row, column + e, own_sum, value_of(levels[0], e), value_of(levels[1], e), value_of(levels[2], e))
 
 void main() {
-  const uint thread = thread_index(), team = team_index();
+  const uint thread = thread_index();
   const uint head = gl_WorkGroupID.y / expansion, subhead = gl_WorkGroupID.y % expansion;
   const Chunk chunk = chunk_in(gl_WorkGroupID.x);
   if (chunk.tokens == 0) return;
   const uint part = part_of(chunk, head, subhead);
   const uint qk_first = qk_row(chunk.begin, head, subhead) * KEY_QUADS, qk_stride = qk_heads * expansion * KEY_QUADS;
   const uint g_first = gate_row(chunk.begin, head, subhead) * KEY_QUADS, g_stride = heads * expansion * KEY_QUADS;
-  const uint eight = thread / PANEL_QUADS, quad = thread % PANEL_QUADS;
-  const bool takes_part = eight < EIGHTS;
-  find_positions();
+  const uint four = thread / QUADS, quad = thread % QUADS;
+  const bool takes_part = four < FOURS;
 
-  Sum diagonal = EMPTY, near = EMPTY, far = EMPTY;  // this team's tiles: on the diagonal, of h = 16, of h = 32
-  float own_part = 0;
-  uint tile_at = 0;
+  Sum sums[TEAM_TILES];
+  UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) sums[n] = EMPTY;
+  vec4 own = vec4(0);  // of each token its q . k
 
-// What is written next may still be read where it would go.
-#define TURN_TILE                            \
-  if (BUFFERS == 1) barrier();               \
-  tile_at = MIXED_CELLS * BUFFERS - MIXED_CELLS - tile_at;
-
-  for (uint panel = 0; panel < PANELS; ++panel) {
-    const uint channels = panel * PANEL_QUADS + quad;
-    const bool inside = takes_part && channels < KEY_QUADS;
-    Quad queries[EIGHT], keys[EIGHT];
-    vec4 w[EIGHT];
-    UNROLLED for (uint i = 0; i < EIGHT; ++i) {
-      const uint row = eight * EIGHT + i;
-      const bool there = inside && row < chunk.tokens;
-      queries[i] = keys[i] = Quad(0);
-      w[i] = vec4(0);
-      if (there) {
-        queries[i] = q.data[qk_first + row * qk_stride + channels];
-        keys[i] = k.data[qk_first + row * qk_stride + channels];
-        w[i] = g.data[g_first + row * g_stride + channels];
-      }
-    }
-    TURN_TILE
-    vec4 total = vec4(1);
-    UNROLLED for (uint i = 0; i < EIGHT; ++i) {
-      w[i] = exp(w[i]);
-      total *= w[i];
-      if (takes_part)
-        SET_FLOAT(tile_at + (eight * EIGHT + i) * MIXED_STRIDE, quad, dot(widen(queries[i]), widen(keys[i])));
-    }
-    if (takes_part) totals[thread] = total;
-    barrier();
-    if (thread < CHUNK * SHARERS) {
-      for (uint i = thread % SHARERS; i < PANEL_QUADS / 4; i += SHARERS)
-        own_part += dot(FLOATS_AT(tile_at + thread / SHARERS * MIXED_STRIDE + i), vec4(1));
-    }
-
-    // Products over whole eights before and after this one, within spans that double.
-    vec4 before = vec4(1), after = vec4(1);
-    UNROLLED for (uint half_span = 1; half_span < CHUNK; half_span *= 2) {
-      TURN_TILE
-      if (takes_part) {
-        if (half_span < EIGHT) {
-          vec4 factor = vec4(1);
-          UNROLLED for (uint i = 0; i < EIGHT; ++i) {
-            if (i % (2 * half_span) < half_span) continue;
-            factor = i % half_span == 0 ? w[i] : factor * w[i];
-            SET_QUAD(tile_at + (eight * EIGHT + i) * MIXED_STRIDE, quad, widen(queries[i]) * factor);
-          }
-          UNROLLED for (uint n = 0; n < EIGHT; ++n) {
-            const uint i = EIGHT - 1 - n;
-            if (i % (2 * half_span) >= half_span) continue;
-            if (i % half_span == half_span - 1) factor = vec4(1);
-            SET_QUAD(tile_at + (eight * EIGHT + i) * MIXED_STRIDE, quad, widen(keys[i]) * factor);
-            factor *= w[i];
-          }
-        } else {
-          const uint span = half_span / EIGHT;  // in eights
-          if (eight / span % 2 == 1) {
-            vec4 factor = before;
-            UNROLLED for (uint i = 0; i < EIGHT; ++i) {
-              factor *= w[i];
-              SET_QUAD(tile_at + (eight * EIGHT + i) * MIXED_STRIDE, quad, widen(queries[i]) * factor);
-            }
-            for (uint m = 0; m < span; ++m) before *= totals[(eight / span * span - 1 - m) * PANEL_QUADS + quad];
-          } else {
-            vec4 factor = after;
-            UNROLLED for (uint n = 0; n < EIGHT; ++n) {
-              const uint i = EIGHT - 1 - n;
-              SET_QUAD(tile_at + (eight * EIGHT + i) * MIXED_STRIDE, quad, widen(keys[i]) * factor);
-              factor *= w[i];
-            }
-            for (uint m = 0; m < span; ++m) after *= totals[(eight / span * span + span + m) * PANEL_QUADS + quad];
-          }
-        }
-      }
-      barrier();
-      if (half_span >= TILE) {
-        const uint blocks = half_span / TILE;  // in half a span
-        if (team < ROW_TILES * blocks / 2) {
-          const Sum products = mixed_product(tile_at, apart_row(team, blocks), apart_column(team, blocks));
-          if (blocks == 1) {
-            near = SUM_OF(near, products);
-          } else {
-            far = SUM_OF(far, products);
-          }
-        }
-      } else if (team < ROW_TILES) {
-        const Sum products = mixed_product(tile_at, team * TILE, team * TILE);
-        EACH_ELEMENT {
-          const uint i = ROW / half_span, j = COLUMN / half_span;
-          if (i % 2 == 1 && j == i - 1) VALUE(diagonal) += VALUE(products);
-        }
-      }
-    }
-
-    if (inside) {
-      const uint to = (part * CHUNK + eight * EIGHT) * KEY_QUADS + channels;
-      UNROLLED for (uint i = 0; i < EIGHT; ++i) {
-        before *= w[i];
-        decayed_q.data[to + i * KEY_QUADS] = narrow(widen(queries[i]) * before);
-      }
-      if (eight == EIGHTS - 1) whole.data[part * KEY_QUADS + channels] = before;
-      UNROLLED for (uint n = 0; n < EIGHT; ++n) {
-        const uint i = EIGHT - 1 - n;
-        decayed_k.data[to + i * KEY_QUADS] = narrow(widen(keys[i]) * after);
-        after *= w[i];
-      }
-    }
+#define SET_LEVEL(level, rows) \
+  if (takes_part) SET_ROWS(pool, (level) % LEVELS * MIXED_CELLS + four * FOUR * MIXED_STRIDE, MIXED_STRIDE, quad, rows)
+// Behind every LEVELS levels, and behind the last.
+#define MULTIPLY_LEVELS(last)                                                              \
+  if (((last) + 1) % LEVELS == 0 || (last) + 1 == ALL_LEVELS) {                            \
+    barrier();                                                                             \
+    UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {                                       \
+      const Place place = place_of(n);                                                     \
+      if (place.there && place.level / LEVELS == (last) / LEVELS)                          \
+        add_product(sums[n], place.level % LEVELS * MIXED_CELLS, place.row, place.column); \
+    }                                                                                      \
+    barrier();                                                                             \
+  }
+#define FAR_LEVEL(level)                                                                           \
+  if (level < ALL_LEVELS) {                                                                        \
+    const bool second_half = in_second_half(level, four);                                          \
+    SET_LEVEL(level, each_times(second_half ? queries : keys, second_half ? before : after))       \
+    MULTIPLY_LEVELS(level)                                                                         \
+    if (takes_part) extend(level, four, quad, before, after);                                      \
   }
 
-  if (thread < CHUNK * SHARERS) own[thread] = own_part;
-  barrier();
-  if (team < ROW_TILES / 2) STORE_CELLS(near, mixed, apart_row(team, 1) * CHUNK_STRIDE + apart_column(team, 1) / PACK, CHUNK_STRIDE);
-  if (team < ROW_TILES && ROW_TILES > 2)
-    STORE_CELLS(far, mixed, apart_row(team, 2) * CHUNK_STRIDE + apart_column(team, 2) / PACK, CHUNK_STRIDE);
-  if (team < ROW_TILES) {
-    EACH_ELEMENT {
-      if (ROW != COLUMN) continue;
-      for (uint i = 0; i < SHARERS; ++i) VALUE(diagonal) += own[(team * TILE + ROW) * SHARERS + i];
+  for (uint panel = 0; panel < PANELS; ++panel) {
+    const uint channels = panel * QUADS + quad;
+    const bool inside = takes_part && channels < KEY_QUADS;
+    const uint row = four * FOUR, count = inside ? max(chunk.tokens, row) - row : 0;
+    const FourKept query = KEPT_OF(q, qk_first + row * qk_stride + channels, qk_stride, count);
+    const FourKept key = KEPT_OF(k, qk_first + row * qk_stride + channels, qk_stride, count);
+    const mat4 w = exponentials(FLOATS_OF(g, g_first + row * g_stride + channels, g_stride, count));
+    own += vec4(dot(widen(query.a), widen(key.a)), dot(widen(query.b), widen(key.b)), dot(widen(query.c), widen(key.c)),
+                dot(widen(query.d), widen(key.d)));
+    if (takes_part) totals[thread] = w[0] * w[1] * (w[2] * w[3]);
+    SET_LEVEL(0, mat4(widen(key.a), widen(query.b) * w[1], widen(key.c), widen(query.d) * w[3]))
+    MULTIPLY_LEVELS(0)
+    SET_LEVEL(1, mat4(widen(key.a) * w[1], widen(key.b), widen(query.c) * w[2], widen(query.d) * (w[2] * w[3])))
+    MULTIPLY_LEVELS(1)
+
+    // From here on q comes with the decay from the four's beginning and k with that to its end.
+    const mat4 queries = matrixCompMult(widen(query), from_begin(w)), keys = matrixCompMult(widen(key), to_end(w));
+    vec4 before = vec4(1), after = vec4(1);  // of the fours between this one and the pivot
+    FAR_LEVEL(2)
+    FAR_LEVEL(3)
+    FAR_LEVEL(4)
+    FAR_LEVEL(5)
+
+    if (inside) {
+      const uint to = (part * CHUNK + row) * KEY_QUADS + channels;
+      UNROLLED for (uint i = 0; i < FOUR; ++i) {
+        decayed_q.data[to + i * KEY_QUADS] = narrowed(queries[i] * before);
+        decayed_k.data[to + i * KEY_QUADS] = narrowed(keys[i] * after);
+      }
+      if (four == FOURS - 1) whole.data[part * KEY_QUADS + channels] = before * totals[thread];
     }
-    STORE_CELLS(diagonal, mixed, team * TILE * CHUNK_STRIDE + team * TILE / PACK, CHUNK_STRIDE);
+    barrier();  // totals are read
+  }
+
+  if (takes_part) {
+    UNROLLED for (uint i = 0; i < FOUR; ++i)
+      SET_FLOAT(pool, OWN + ((four * FOUR + i) * QUADS + quad) / 4, quad % 4, own[i]);
+  }
+  UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
+    const Place place = place_of(n);
+    if (!place.there) continue;
+    if (place.level < 3) {
+      STORE_CELLS(sums[n], pool, NEAR + (place.level * CHUNK + place.row) * LINE, LINE);
+    } else {
+      STORE_CELLS(sums[n], pool, place.row * CHUNK_STRIDE + place.column / PACK, CHUNK_STRIDE);
+    }
   }
   barrier();
   for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
-    const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
-    if (pack * PACK / TILE <= row / TILE)
-      scores.data[part * CHUNK * CHUNK_PACKS + i] = pack_of(mixed[row * CHUNK_STRIDE + pack]);
+    const uint row = i / CHUNK_PACKS, column = i % CHUNK_PACKS * PACK;
+    if (column / TILE > row / TILE) continue;
+    Pack pack = pack_of(pool[row * CHUNK_STRIDE + column / PACK]);
+    if (column / EIGHT >= row / EIGHT) {
+      Values levels[3];
+      UNROLLED for (uint l = 0; l < 3; ++l) levels[l] = values_of(pool[NEAR + (l * CHUNK + row) * LINE + column % TILE / PACK]);
+      float own_sum = 0;
+      UNROLLED for (uint n = 0; n < QUADS / 4; ++n) own_sum += dot(floats_of(pool[OWN + row * (QUADS / 4) + n]), vec4(1));
+      pack = pack_of(cell(MASK(NEAR_OF)));
+    }
+    scores.data[part * CHUNK * CHUNK_PACKS + i] = pack;
   }
 }

@@ -38,11 +38,9 @@ const uint SEEN_CELLS = CORRECTIONS;
 // OTHER_CELLS: what the kernel wants of the pool at other times.
 shared Cell pool[SEEN_CELLS > OTHER_CELLS ? SEEN_CELLS : OTHER_CELLS];
 
-// <S, D> is an invocation's part, of gla by channel: of the pack thread_index() % TILE_PACKS.
+// <S, D> is an invocation's part.
 #if RULE == GATED_DELTA
 #define SEEN out Sum before[TEAM_TILES], out Sum after[TEAM_TILES], out Sum recalled[TEAM_TILES], out float inner
-#elif RULE == GLA
-#define SEEN out Sum before[TEAM_TILES], out Sum after[TEAM_TILES], out Values inner
 #else
 #define SEEN out Sum before[TEAM_TILES], out Sum after[TEAM_TILES], out float inner
 #endif
@@ -66,11 +64,7 @@ void see_states(Chunk chunk, uint head, uint subhead, uint first_channel, SEEN) 
     recalled[n] = EMPTY;
 #endif
   }
-#if RULE == GLA
-  inner = widen(Pack(0));
-#else
   inner = 0;
-#endif
 
   for (uint first = 0; first < value_dim; first += VALUE_TILE) {
     barrier();
@@ -90,9 +84,7 @@ void see_states(Chunk chunk, uint head, uint subhead, uint first_channel, SEEN) 
       const uint column = i / TILE_PACKS, pack = i % TILE_PACKS, to = column * TILE_STRIDE + pack;
       const uint at = (part * value_dim + first + column) * KEY_PACKS + first_channel / PACK + pack;
       const Pack state = states.data[at], gradient = gradients.data[at];
-#if RULE == GLA
-      inner = sum_of(inner, product(widen(state), widen(gradient)));
-#elif RULE != LINEAR
+#if RULE != LINEAR
       inner += dot_of(widen(state), widen(gradient));
 #endif
       pool[STATES + to] = cell(state);

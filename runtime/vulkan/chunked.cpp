@@ -156,7 +156,7 @@ Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& dev
       add("gates", {word(ceil_div(parts, tiles.workgroup_size)), here, 1}, tiles.workgroup_size, 0, false);
     }
     Dispatch& scores = add("scores", {here, parts, 1}, tiles.workgroup_size, tiles.scores_bytes);
-    if (gate_per_channel(p.rule)) scores.pipeline.constants["BUFFERS"] = tiles.scores_buffers;
+    if (gate_per_channel(p.rule)) scores.pipeline.constants["LEVELS"] = tiles.scores_levels;
     if (has_beta(p.rule)) add("invert", {here, parts, 1}, tiles.invert_size, tiles.invert_bytes);
     Dispatch& states = add("states", {value_dim / tiles.states_tile, parts, word(p.sequences)},
                            tiles.states_size, tiles.states_bytes);
