@@ -44,21 +44,22 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
           kCellBytes +
       (ways ? (1 + (delta ? 1 : 0) + chunk / kTile) * chunk * 4 : 0);
 
-  const std::size_t seen = values + 2 * cells(t.columns, t.key_tile);
+  const std::size_t states = cells(t.columns, t.key_tile), rows = cells(chunk, t.key_tile);
   const std::size_t column_step = t.teams / (chunk / kTile);
-  const std::size_t parts = 2 * chunk * (column_step * (f.cooperative ? 16 : 4) / 4 + 1);
-  const std::size_t others =
-      f.cooperative ? 2 * cells(chunk, t.key_tile) + std::max(parts, squares * square) : parts;
-  t.gradients_bytes = std::max(seen, others) * kCellBytes;
   if (gla) {
-    const std::size_t levels = f.cooperative ? 2 : 1, rows = cells(chunk, t.key_tile);
-    const std::size_t fours = chunk / 4 * (t.key_tile / 4);
-    const std::size_t blocks = std::max(levels * cells(chunk, kTile), 2 * fours);
-    const std::size_t parts_of_inner = f.workgroup_size / (t.key_tile / (f.cooperative ? 8 : 4));
-    const std::size_t pool =
-        std::max({seen, 2 * rows + parts_of_inner * (t.key_tile / 4),
-                  levels * rows + (f.cooperative ? std::max(blocks, square) : blocks) + 2 * fours});
-    t.gradients_bytes = (pool + fours) * kCellBytes;
+    const std::size_t packs = t.key_tile / (f.cooperative ? 8 : 4);
+    const std::size_t inners = cells(std::max<std::size_t>(f.workgroup_size / packs, kTile), t.key_tile);
+    const std::size_t levels = cells(chunk, kTile) + (f.cooperative ? square : 0);
+    const std::size_t others = 2 * rows + std::max(inners, levels);
+    t.gradients_bytes = (std::max(values + 2 * states, others) + 7 * cells(kTile, kTile)) * kCellBytes;
+  } else {
+    const std::size_t slab =
+        std::max(cells(t.gradient_columns, chunk) + cells(t.gradient_columns, t.key_tile),
+                 values - cells(t.columns, chunk) + states);
+    const std::size_t parts = 2 * chunk * (column_step * (f.cooperative ? 16 : 4) / 4 + 1);
+    t.gradients_bytes = f.cooperative ? rows + std::max(slab, rows + std::max(parts, squares * square))
+                                      : std::max(slab, parts);
+    t.gradients_bytes *= kCellBytes;
   }
   if (ways) t.gradients_bytes += 4 * ((delta ? 3 : 2) * chunk + f.workgroup_size);
 
@@ -88,7 +89,10 @@ BackwardTiles backward_tiles_of(const Problem& p, const DeviceLimits& limits, bo
     if (t.forward.chunk < chunk) continue;
     t.teams = t.forward.workgroup_size / t.forward.team_size;
     const std::uint32_t column_step = t.teams / (chunk / kTile);
-    t.columns = !cooperative ? 16 : value_dim % 64 == 0 ? 64 : value_dim % 32 == 0 ? 32 : 16;
+    t.gradient_columns = t.columns = !cooperative          ? 16
+                                     : value_dim % 64 == 0 ? 64
+                                     : value_dim % 32 == 0 ? 32
+                                                           : 16;
     t.values_tile = t.key_tile = kTile;
     const auto in_registers = [&](std::uint32_t tile) {
       const bool enough = chains * (value_dim / tile) >= kWorkgroups * limits.multiprocessors;
@@ -104,11 +108,14 @@ BackwardTiles backward_tiles_of(const Problem& p, const DeviceLimits& limits, bo
       t.key_tile = tile;
       count_bytes(p, t);
       const std::uint32_t team_tiles = (tile / kTile + column_step - 1) / column_step;
-      // Of gla an invocation has four channels of four tokens.
-      const bool held = !gate_per_channel(p.rule) || chunk / 4 * (tile / 4) <= t.forward.workgroup_size;
-      if (key_dim % tile == 0 && held && team_tiles <= (cooperative ? kMatrixTeamTiles : kTeamTiles) &&
+      if (key_dim % tile == 0 && team_tiles <= (cooperative ? kMatrixTeamTiles : kTeamTiles) &&
           fits(t.gradients_bytes))
         break;
+    }
+    if (cooperative && value_dim % (2 * t.columns) == 0) {
+      t.gradient_columns = 2 * t.columns;
+      count_bytes(p, t);
+      if (!fits(t.gradients_bytes)) t.gradient_columns = t.columns;
     }
     for (std::uint32_t tile : kValuesTiles) {
       t.values_tile = tile;

@@ -41,6 +41,7 @@ void main() {
 #if RULE == GATED_DELTA
   if (there) dbeta.data[gate] = to + pair_ways.data[(part * 2 + 1) * CHUNK + token];
   to *= there ? beta.data[gate] : 0;
+  from -= to;  // which k_i . dK_i has in it
 #endif
   from_state[token] = from;
   to_state[token] = to;
