@@ -45,17 +45,20 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
       (ways ? (1 + (delta ? 1 : 0) + chunk / kTile) * chunk * 4 : 0);
 
   const std::size_t states = cells(t.columns, t.key_tile), rows = cells(chunk, t.key_tile);
-  const std::size_t column_step = t.teams / (chunk / kTile);
   if (gla) {
-    const std::size_t packs = t.key_tile / (f.cooperative ? 8 : 4);
-    const std::size_t inners = cells(std::max<std::size_t>(f.workgroup_size / packs, kTile), t.key_tile);
-    const std::size_t levels = cells(chunk, kTile) + (f.cooperative ? square : 0);
-    const std::size_t others = 2 * rows + std::max(inners, levels);
-    t.gradients_bytes = (std::max(values + 2 * states, others) + 7 * cells(kTile, kTile)) * kCellBytes;
+    const std::size_t levels = f.cooperative ? 2 : 1;
+    const std::size_t fours = chunk / 4 * (t.key_tile / 4);
+    const std::size_t blocks = std::max(levels * cells(chunk, kTile), 2 * fours);
+    const std::size_t parts_of_inner = f.workgroup_size / (t.key_tile / (f.cooperative ? 8 : 4));
+    const std::size_t pool =
+        std::max({values + 2 * states, 2 * rows + parts_of_inner * (t.key_tile / 4),
+                  levels * rows + (f.cooperative ? std::max(blocks, square) : blocks) + 2 * fours});
+    t.gradients_bytes = (pool + fours) * kCellBytes;
   } else {
     const std::size_t slab =
         std::max(cells(t.gradient_columns, chunk) + cells(t.gradient_columns, t.key_tile),
                  values - cells(t.columns, chunk) + states);
+    const std::size_t column_step = t.teams / (chunk / kTile);
     const std::size_t parts = 2 * chunk * (column_step * (f.cooperative ? 16 : 4) / 4 + 1);
     t.gradients_bytes = f.cooperative ? rows + std::max(slab, rows + std::max(parts, squares * square))
                                       : std::max(slab, parts);
@@ -108,7 +111,9 @@ BackwardTiles backward_tiles_of(const Problem& p, const DeviceLimits& limits, bo
       t.key_tile = tile;
       count_bytes(p, t);
       const std::uint32_t team_tiles = (tile / kTile + column_step - 1) / column_step;
-      if (key_dim % tile == 0 && team_tiles <= (cooperative ? kMatrixTeamTiles : kTeamTiles) &&
+      // Of gla an invocation has four channels of four tokens.
+      const bool held = !gate_per_channel(p.rule) || chunk / 4 * (tile / 4) <= t.forward.workgroup_size;
+      if (key_dim % tile == 0 && held && team_tiles <= (cooperative ? kMatrixTeamTiles : kTeamTiles) &&
           fits(t.gradients_bytes))
         break;
     }

@@ -51,9 +51,7 @@ Pack pack_of(Cell x) { return x; }
 Values values_of(Cell x) { return widen(x); }
 Values scaled(Values x, float factor) { return Values(x.low * factor, x.high * factor); }
 Values product(Values x, Values y) { return Values(x.low * y.low, x.high * y.high); }
-Values difference(Values x, Values y) { return Values(x.low - y.low, x.high - y.high); }
 Values sum_of(Values x, Values y) { return Values(x.low + y.low, x.high + y.high); }
-Values exponentials(Values x) { return Values(exp(x.low), exp(x.high)); }
 #define VALUES_FROM(quads, at) Values(quads[at], quads[(at) + 1])
 float value_of(Values x, uint i) { return i < 4 ? x.low[i] : x.high[i - 4]; }
 float dot_of(Values x, Values y) { return dot(x.low, y.low) + dot(x.high, y.high); }
@@ -236,9 +234,7 @@ Pack pack_of(Cell x) { return narrow(x); }
 Values values_of(Cell x) { return x; }
 Values scaled(Values x, float factor) { return x * factor; }
 Values product(Values x, Values y) { return x * y; }
-Values difference(Values x, Values y) { return x - y; }
 Values sum_of(Values x, Values y) { return x + y; }
-Values exponentials(Values x) { return exp(x); }
 #define VALUES_FROM(quads, at) quads[at]
 float value_of(Values x, uint i) { return x[i]; }
 float dot_of(Values x, Values y) { return dot(x, y); }

@@ -35,7 +35,7 @@ std::vector<Scratch> slot_bytes(const Problem& p, const BackwardTiles& tiles) {
   const std::size_t square = chunk * chunk * element, state = key_dim * value_dim * element,
                     values = chunk * value_dim * element, keys = chunk * key_dim * element;
   const auto if_used = [](bool used, std::size_t bytes) { return used ? bytes : 0; };
-  return {{"gamma", if_used(has_gate(p.rule), parts * chunk * 4 * (gla ? key_dim : 1))},
+  return {{"gamma", if_used(ways, parts * chunk * 4)},
           {"decayed_q", if_used(gla, parts * keys)},
           {"decayed_k", if_used(gla, parts * keys)},
           {"scores", parts * square},
@@ -127,13 +127,10 @@ Dispatches chunked_backward(const Problem& p, const Choice& choice, const Device
   const auto slot_count = [&] { return word(std::min((stretch + 1) * step, slots) - stretch * step); };
   const auto add_states = [&](bool last) {
     const std::uint32_t here = slot_count();
-    if (has_gate(p.rule)) {
-      const std::int64_t gates = parts * (gla ? p.key_dim / 4 : 1);
-      add("gates", false, {word(ceil_div(gates, size)), here, 1}, size, 0, false);
-    }
+    if (has_gate(p.rule) && !gla) add("gates", false, {word(ceil_div(parts, size)), here, 1}, size, 0, false);
     if (last || delta || gla) {
       Dispatch& scores = add("scores", delta, {here, parts, 1}, size, forward.scores_bytes);
-      if (gla) scores.pipeline.constants["BUFFERS"] = forward.scores_buffers;
+      if (gla) scores.pipeline.constants["LEVELS"] = forward.scores_levels;
     }
     if (delta) add("invert", false, {here, parts, 1}, forward.invert_size, forward.invert_bytes);
     Dispatch& states = add("states", true, {value_dim / forward.states_tile, parts, word(p.sequences)},
@@ -159,12 +156,9 @@ Dispatches chunked_backward(const Problem& p, const Choice& choice, const Device
         .pipeline.constants["VALUE_TILE"] = tiles.columns;
     // The tiles of K of a chunk read the same rows, the subheads neighbouring ones: they come one after the
     // other.
-    const std::uint32_t subheads = word(p.qk_heads * p.expansion),
+    const std::uint32_t key_parts = word(p.qk_heads * p.expansion),
                         key_tiles = word(p.key_dim) / tiles.key_tile;
-    Dispatch& gradients =
-        add("gradients", true,
-            gla ? std::array{here, subheads, key_tiles} : std::array{key_tiles, subheads, here}, size,
-            tiles.gradients_bytes);
+    Dispatch& gradients = add("gradients", true, {key_tiles, key_parts, here}, size, tiles.gradients_bytes);
     gradients.pipeline.constants["VALUE_TILE"] = tiles.columns;
     if (!gla) gradients.pipeline.constants["GRADIENT_TILE"] = tiles.gradient_columns;
     gradients.pipeline.constants["KEY_TILE"] = tiles.key_tile;
