@@ -45,9 +45,9 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
       (ways ? (1 + (delta ? 1 : 0) + chunk / kTile) * chunk * 4 : 0);
 
   const std::size_t states = cells(t.columns, t.key_tile), rows = cells(chunk, t.key_tile);
+  const std::size_t column_step = t.teams / (chunk / kTile);
   if (gla) {
-    const std::size_t levels = f.cooperative ? 2 : 1;
-    const std::size_t fours = chunk / 4 * (t.key_tile / 4);
+    const std::size_t levels = f.cooperative ? 2 : 1, fours = chunk / 4 * (t.key_tile / 4);
     const std::size_t blocks = std::max(levels * cells(chunk, kTile), 2 * fours);
     const std::size_t parts_of_inner = f.workgroup_size / (t.key_tile / (f.cooperative ? 8 : 4));
     const std::size_t pool =
@@ -58,7 +58,6 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
     const std::size_t slab =
         std::max(cells(t.gradient_columns, chunk) + cells(t.gradient_columns, t.key_tile),
                  values - cells(t.columns, chunk) + states);
-    const std::size_t column_step = t.teams / (chunk / kTile);
     const std::size_t parts = 2 * chunk * (column_step * (f.cooperative ? 16 : 4) / 4 + 1);
     t.gradients_bytes = f.cooperative ? rows + std::max(slab, rows + std::max(parts, squares * square))
                                       : std::max(slab, parts);

@@ -156,9 +156,9 @@ Dispatches chunked_backward(const Problem& p, const Choice& choice, const Device
         .pipeline.constants["VALUE_TILE"] = tiles.columns;
     // The tiles of K of a chunk read the same rows, the subheads neighbouring ones: they come one after the
     // other.
-    const std::uint32_t key_parts = word(p.qk_heads * p.expansion),
-                        key_tiles = word(p.key_dim) / tiles.key_tile;
-    Dispatch& gradients = add("gradients", true, {key_tiles, key_parts, here}, size, tiles.gradients_bytes);
+    Dispatch& gradients =
+        add("gradients", true, {word(p.key_dim) / tiles.key_tile, word(p.qk_heads * p.expansion), here}, size,
+            tiles.gradients_bytes);
     gradients.pipeline.constants["VALUE_TILE"] = tiles.columns;
     if (!gla) gradients.pipeline.constants["GRADIENT_TILE"] = tiles.gradient_columns;
     gradients.pipeline.constants["KEY_TILE"] = tiles.key_tile;
