@@ -2,25 +2,35 @@
 //   y = SiLU(x) W,  z_t = SiLU(sum_i c_i y_{t - 3 + i}),  out = z, with NORM z / sqrt(|z|^2 + 1e-6)
 // A workgroup walks a range of tokens of a batch row for one subkey, TOKENS at a time, and hands the last three rows of y
 // on to itself; a range that does not begin its row starts a tile early for them. W stays in registers where matrices are
-// cooperative. y is float32 on its way; BACKWARD leaves it for the gradients.
+// cooperative. y is float32 on its way; BACKWARD leaves it for the gradients. SiLU(x) is one for all subkeys: it comes from a
+// kernel of its own (front_end_silu.comp), unless ACTIVATE.
+//
+// A tile has two meetings of the workgroup where SiLU(x) and y lie APART, four in one place. The next tile of x is asked for
+// behind the second: a barrier waits for loads that are on their way.
 //
 // With HISTORY the tokens before a sequence are its history's, and y of its last three tokens becomes the one after it. A
 // step has both in one place: what an invocation replaces there it alone reads.
 //
-// Shared memory, float: ys [3 + TOKENS][K + 4], and in its place before them W, 16 rows at a time, and SiLU(x), Cell
-// [TOKENS][K / PACK + 1]; lengths [TOKENS][K / 4 + 4]: parts of |z|^2; uint: begins [TOKENS]: where each
-// token's sequence begins.
+// Shared memory, float: ys [3 + TOKENS][K + 8] (without cooperative matrices K + 4), and behind or in the place of all but its
+// first three rows W, 16 rows at a time, and SiLU(x), Cell [TOKENS][K / PACK + 1]; lengths [TOKENS][K / 4 / NEIGHBOURS
+// to a multiple of 4, + 4]: parts of |z|^2; uint: begins [TOKENS]: where each token's sequence begins.
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#if COOPERATIVE
+#extension GL_KHR_shader_subgroup_shuffle : require
+#endif
 #include "front_end.glsl"
 
 layout(constant_id = 3) const uint TOKENS = 32;  // a multiple of 16
 layout(constant_id = 4) const bool NORM = false;
+layout(constant_id = 5) const uint NEIGHBOURS = 1;  // lanes side by side that have channels of one row, a power of two
+layout(constant_id = 6) const bool ACTIVATE = false;
+layout(constant_id = 9) const bool APART = false;
 #if !BACKWARD
-layout(constant_id = 5) const bool HISTORY = false;
+layout(constant_id = 14) const bool HISTORY = false;
 #endif
 
-layout(binding = 1) readonly buffer XBuffer { Pack data[]; } x;                  // [B, T, Hq, K]
+layout(binding = 1) readonly buffer XBuffer { Pack data[]; } x;                  // [B, T, Hq, K], SiLU(x) unless ACTIVATE
 layout(binding = 2) readonly buffer WeightBuffer { Pack data[]; } weight;        // [Hq, K, E, K]
 layout(binding = 3) readonly buffer TapsBuffer { Quad data[]; } taps;            // [Hq, E, K, 4]
 layout(binding = 4) writeonly buffer OutBuffer { Quad data[]; } expanded;        // [B, T, Hq, E, K]
@@ -32,23 +42,33 @@ layout(binding = 6) buffer HistoryAfterBuffer { Quad data[]; } history_after;   
 #endif
 
 const uint KEY_STRIDE = KEY_PACKS + 1;
+#if COOPERATIVE
+const uint Y_STRIDE = KEY_QUADS + 2;  // a matrix's rows are stored two to a line of the banks
+#else
 const uint Y_STRIDE = KEY_QUADS + 1;
+#endif
 const uint ROW_TILES = TOKENS / TILE;
 const uint COLUMN_TILES = KEY_DIM / TILE;
 const uint COLUMN_TEAMS = TEAMS < COLUMN_TILES ? TEAMS : COLUMN_TILES;
 const uint COLUMNS = (COLUMN_TILES + COLUMN_TEAMS - 1) / COLUMN_TEAMS;  // of tiles, that a team makes
 const uint ROW_STEP = TEAMS / COLUMN_TEAMS;                             // teams that share a column
 const uint TEAM_ROWS = (ROW_TILES + ROW_STEP - 1) / ROW_STEP;
-const uint PARTS_QUADS = (KEY_QUADS + 3) / 4 + 1;                       // a row of lengths
 const uint GROUPS = THREADS / KEY_QUADS;                                // invocations that share four channels
 const uint EACH = (TOKENS + GROUPS - 1) / GROUPS;                       // tokens of an invocation
+const bool FILLED = TOKENS * KEY_QUADS == THREADS * EACH;                 // no invocation is left over
+// Whether the next tile is asked for ahead, and tiles inside one sequence have a convolution of their own: registers that
+// matrix units leave free.
+const bool AHEAD = COOPERATIVE != 0;
+const uint FOURS = (EACH + 3) / 4;
+const uint LENGTH_PARTS = KEY_QUADS / NEIGHBOURS, LENGTH_QUADS = (LENGTH_PARTS + 3) / 4 + 1;
 
-shared Cell ys[(3 + TOKENS) * Y_STRIDE];
-const uint ROWS = 3 * Y_STRIDE;           // where SiLU(x) begins
-shared vec4 lengths[TOKENS * PARTS_QUADS];
+const uint ROWS = (APART ? 3 + TOKENS : 3) * Y_STRIDE;  // where SiLU(x) begins
+shared Cell ys[(3 + TOKENS) * Y_STRIDE + (APART ? TOKENS * KEY_STRIDE : 0)];
+shared vec4 lengths[TOKENS * LENGTH_QUADS];
 shared uint begins[TOKENS];
 
-#define Y_AT(at) floats_of(ys[at])
+#define Y_AT(row) floats_of(ys[(row) * Y_STRIDE + quad])
+#define HAS_ROW(row) (FILLED || (takes_part && (row) < TOKENS))
 
 // Whether a team whose turn it is has this tile; teams may be left over.
 #define MAKES(column, row) ((column) < COLUMN_TILES && own_row < ROW_STEP && (row) < ROW_TILES)
@@ -72,6 +92,43 @@ void keep_token(uint sequence, uint token, uint quad, vec4 y) {
   if (token + 3 >= end) history_after.data[history_at(sequence, token + 3 - end, quad)] = narrow(y);
 }
 #endif
+
+#if COOPERATIVE
+// The sums of four values over NEIGHBOURS lanes. Half of the lanes carry two of them on, a quarter one.
+vec4 sum_over_neighbours(vec4 x) {
+  const bool odd = (gl_SubgroupInvocationID & 1) != 0, upper = (gl_SubgroupInvocationID & 2) != 0;
+  const vec2 two = (odd ? x.zw : x.xy) + subgroupShuffleXor(odd ? x.xy : x.zw, 1);
+  float one = (upper ? two.y : two.x) + subgroupShuffleXor(upper ? two.x : two.y, 2);
+  UNROLLED for (uint mask = 4; mask < NEIGHBOURS; mask *= 2) one += subgroupShuffleXor(one, mask);
+  const float other = subgroupShuffleXor(one, 2);
+  const vec2 own = upper ? vec2(other, one) : vec2(one, other), others = subgroupShuffleXor(own, 1);
+  return odd ? vec4(others, own) : vec4(own, others);
+}
+#else
+vec4 sum_over_neighbours(vec4 x) { return x; }
+#endif
+
+// What a token's tap meets before its sequence.
+#if BACKWARD
+#define OLDER(row)
+#else
+#define OLDER(row)                                                                                          \
+  if (HISTORY && start + row < end) {                                                                       \
+    const uint at = history_at(sequence_of(batch_row, start + row), start + group * EACH + r - begins[row], quad); \
+    z[n] += by_place[r - n] * widen(history.data[at]);                                                      \
+  }
+#endif
+
+// z of EACH tokens in a row: rows of y by the four taps, but those before a token's sequence (`older`).
+#define CONVOLVE(older)                                                                         \
+  UNROLLED for (uint r = 0; r < EACH + 3; ++r) {                                                \
+    const vec4 own_y = FILLED || group * EACH + r < TOKENS + 3 ? Y_AT(group * EACH + r) : vec4(0); \
+    UNROLLED for (uint n = 0; n < EACH; ++n) {                                                  \
+      if (r < n || r > n + 3) continue;                                                         \
+      older                                                                                     \
+      z[n] += by_place[r - n] * own_y;                                                          \
+    }                                                                                           \
+  }
 
 void main() {
   const uint thread = thread_index(), team = team_index();
@@ -102,8 +159,6 @@ void main() {
     }
   }
 #endif
-  barrier();
-  for (uint i = thread; i < 3 * KEY_QUADS; i += THREADS) ys[i / KEY_QUADS * Y_STRIDE + i % KEY_QUADS] = Cell(0);
 
 #if !BACKWARD
   if (HISTORY && packed == 1 && range == 0) {
@@ -112,16 +167,23 @@ void main() {
   }
 #endif
   const uint early = first > 0 && packed != EACH_TOKEN ? TOKENS : 0;
+  Pack fetched[FETCHES(TOKENS, KEY_PACKS)];
+  Cell carried[FETCHES(3, KEY_QUADS)];
+#define FETCH_X(start) \
+  FETCH(fetched, TOKENS, KEY_PACKS, (start) + row < end ? x.data[x_at + ((start) + row) * x_stride + pack] : Pack(0))
+  if (AHEAD) FETCH_X(first - early)
+  FETCH(carried, 3, KEY_QUADS, Cell(0))
+  for (uint i = thread; i < TOKENS * LENGTH_QUADS; i += THREADS) lengths[i] = vec4(0);
+  barrier();
   for (uint start = first - early; start < end; start += TOKENS) {
-    UNROLLED for (uint n = 0; n < FETCHES(TOKENS, KEY_PACKS); ++n) {
-      const uint i = thread + n * THREADS, row = i / KEY_PACKS, pack = i % KEY_PACKS;
-      if (row >= TOKENS) continue;
-      ys[ROWS + row * KEY_STRIDE + pack] = Cell(0);
-      if (start + row < end)
-        ys[ROWS + row * KEY_STRIDE + pack] = cell(silu(widen(x.data[x_at + (start + row) * x_stride + pack])));
+    if (!AHEAD) FETCH_X(start)
+    if (ACTIVATE) {
+      UNROLLED for (uint n = 0; n < FETCHES(TOKENS, KEY_PACKS); ++n) fetched[n] = narrow(silu(widen(fetched[n])));
     }
-    for (uint i = thread; i < TOKENS; i += THREADS) begins[i] = sequence_begin_of(start + i);
+    PLACE_AT(ys, ROWS, KEY_STRIDE, TOKENS, KEY_PACKS, fetched)
     barrier();
+    PLACE(ys, Y_STRIDE, 3, KEY_QUADS, carried)
+    for (uint i = thread; i < TOKENS; i += THREADS) begins[i] = sequence_begin_of(start + i);
 
     Sum sums[COLUMNS * TEAM_ROWS];
     UNROLLED for (uint n = 0; n < COLUMNS; ++n) {
@@ -144,7 +206,7 @@ void main() {
         sums[n * TEAM_ROWS + m] = sum;
       }
     }
-    barrier();
+    if (!APART) barrier();
     UNROLLED for (uint n = 0; n < COLUMNS; ++n) {
       const uint column = own_column + n * COLUMN_TEAMS;
       UNROLLED for (uint m = 0; m < TEAM_ROWS; ++m) {
@@ -155,51 +217,54 @@ void main() {
     }
     barrier();
 
-    // Consecutive rows an invocation: z, and its part of the length.
-    vec4 z[EACH], window[4];
-    for (uint s = 0; s < 3; ++s) window[s] = takes_part ? Y_AT((group * EACH + s) * Y_STRIDE + quad) : vec4(0);
-    UNROLLED for (uint n = 0; n < EACH; ++n) {
-      const uint row = group * EACH + n;
-      if (!takes_part || row >= TOKENS) continue;
-      window[(n + 3) % 4] = Y_AT((row + 3) * Y_STRIDE + quad);
-      vec4 sum = vec4(0);
-      for (uint s = 0; s < 4; ++s) {
-        if (start + row + s >= begins[row] + 3) sum += by_place[s] * window[(n + s) % 4];
-#if !BACKWARD
-        else if (HISTORY && start + row < end) {
-          const uint at = history_at(sequence_of(batch_row, start + row), start + row + s - begins[row], quad);
-          sum += by_place[s] * widen(history.data[at]);
-        }
-#endif
-      }
-      z[n] = silu(sum);
-      if (NORM) lengths[row * PARTS_QUADS + quad / 4][quad % 4] = dot(z[n], z[n]);
+    if (AHEAD && start + TOKENS < end) FETCH_X(start + TOKENS)
+    FETCH(carried, 3, KEY_QUADS, ys[(TOKENS + row) * Y_STRIDE + pack])  // the last rows are the next tile's first
+    vec4 z[EACH];
+    UNROLLED for (uint n = 0; n < EACH; ++n) z[n] = vec4(0);
+    if (AHEAD && begins[0] == begins[TOKENS - 1] && start >= begins[0] + 3) {
+      CONVOLVE(;)
+    } else {
+      CONVOLVE(
+        const uint row = min(group * EACH + n, TOKENS - 1);
+        if (start + group * EACH + r < begins[row] + 3) {
+          OLDER(row)
+          continue;
+        })
     }
-    barrier();
-
     if (start >= first) {
+      UNROLLED for (uint n = 0; n < EACH; ++n) z[n] = silu(z[n]);
+      vec4 squares[FOURS];
+      if (NORM) {
+        UNROLLED for (uint i = 0; i < FOURS; ++i) squares[i] = vec4(0);
+        UNROLLED for (uint n = 0; n < EACH; ++n) squares[n / 4][n % 4] = dot(z[n], z[n]);
+        UNROLLED for (uint i = 0; i < FOURS; ++i) squares[i] = sum_over_neighbours(squares[i]);
+      }
+      if (NORM && LENGTH_PARTS > 1) {
+        UNROLLED for (uint n = 0; n < EACH; ++n) {
+          const uint row = group * EACH + n;
+          if (HAS_ROW(row) && quad % NEIGHBOURS == 0)
+            lengths[row * LENGTH_QUADS + quad / NEIGHBOURS / 4][quad / NEIGHBOURS % 4] = squares[n / 4][n % 4];
+        }
+        barrier();
+        UNROLLED for (uint n = 0; n < EACH; ++n) {
+          const uint row = min(group * EACH + n, TOKENS - 1);
+          float sum = 0;
+          for (uint m = 0; m + 1 < LENGTH_QUADS; ++m) sum += dot(lengths[row * LENGTH_QUADS + m], vec4(1));
+          squares[n / 4][n % 4] = sum;
+        }
+      }
       UNROLLED for (uint n = 0; n < EACH; ++n) {
         const uint row = group * EACH + n;
-        if (!takes_part || row >= TOKENS || start + row >= end) continue;
-        if (NORM) {
-          float length = 0;
-          for (uint m = 0; m < KEY_QUADS / 4; ++m) length += dot(lengths[row * PARTS_QUADS + m], vec4(1));
-          z[n] *= inversesqrt(length + NORM_EPSILON);
-        }
+        if (!HAS_ROW(row) || start + row >= end) continue;
+        if (NORM) z[n] *= inversesqrt(squares[n / 4][n % 4] + NORM_EPSILON);
         expanded.data[out_at + (start + row) * out_stride + quad] = narrow(z[n]);
-        const vec4 own_y = Y_AT((3 + row) * Y_STRIDE + quad);
 #if BACKWARD
-        y.data[out_at + (start + row) * out_stride + quad] = narrow(own_y);
+        y.data[out_at + (start + row) * out_stride + quad] = narrow(Y_AT(3 + row));
 #else
-        if (HISTORY) keep_token(sequence_of(batch_row, start + row), start + row, quad, own_y);
+        if (HISTORY) keep_token(sequence_of(batch_row, start + row), start + row, quad, Y_AT(3 + row));
 #endif
       }
     }
-    // The last rows are the next tile's first.
-    for (uint i = thread; i < 3 * KEY_QUADS; i += THREADS) {
-      const uint at = i / KEY_QUADS * Y_STRIDE + i % KEY_QUADS;
-      ys[at] = ys[TOKENS * Y_STRIDE + at];
-    }
-    barrier();
+    if (!APART) barrier();
   }
 }

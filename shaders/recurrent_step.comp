@@ -3,20 +3,14 @@
 // them are on their way.
 //
 // A workgroup owns VALUE_TILE columns of a head (32: rows of 128 bytes). A thread holds four columns of ROWS consecutive
-// rows; GROUPS threads share a column, and SLICES teams of such threads walk the head's subheads side by side, each loading
-// its next subhead's rows before it works on the present one's. o is summed over a thread's rows and subheads first, and
-// over groups and slices at the end: always in the same order.
+// rows; GROUPS threads share a column, and SLICES teams of such threads walk the head's subheads side by side. A thread asks
+// for all of its rows at once; while some teams wait for theirs, others write. o is summed over a thread's rows and subheads
+// first, and over groups and slices at the end: always in the same order.
 //
-// gated_delta sums k S over K for every subhead. With SHUFFLE the threads of a column are lanes of a subgroup, for a
-// barrier would wait for the loads on their way too; without, through shared memory, in one half while the other may
-// still be read.
+// gated_delta sums k S over K for every subhead, through shared memory, in one half while the other may still be read.
 // Shared memory: partial sums, float [2][SLICES][GROUPS][VALUE_TILE].
 #version 450
 #extension GL_GOOGLE_include_directive : require
-#if SHUFFLE
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_KHR_shader_subgroup_shuffle : require
-#endif
 #include "recurrence.glsl"
 
 layout(constant_id = 3) const uint VALUE_TILE = 32;
@@ -40,32 +34,10 @@ shared vec4 partial_sums[2 * HALF];
 
 uint steps(uint count) { return UNROLL ? count : min(count, seq_len + 0x40000000u); }
 
-// What a thread needs of a subhead, loaded before the stores of the one before: a compiler must take it that those may
-// write what these read, and would wait for each in turn.
-struct Rows {
-  vec4 state[CAPACITY];
-  Quad keys[CAPACITY / 4];
-  Quad queries[CAPACITY / 4];
-#if RULE == GLA
-  vec4 gates[CAPACITY / 4];
-#elif RULE != LINEAR
-  float gate;
-#endif
-#if RULE == GATED_DELTA
-  float beta;
-#endif
-};
-
 void main() {
-#if SHUFFLE
-  const uint thread = gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
-  const uint group = thread % GROUPS;
-  const uint column = thread / GROUPS % TILE_QUADS;
-#else
   const uint thread = gl_LocalInvocationIndex;
   const uint column = thread % TILE_QUADS;
   const uint group = thread / TILE_QUADS % GROUPS;
-#endif
   const uint slice = thread / (TILE_QUADS * GROUPS);
   const uint head = gl_WorkGroupID.y;
   const uint row = gl_WorkGroupID.z;  // of the batch
@@ -75,85 +47,63 @@ void main() {
   const uint own_qk = qk_row(row, head, 0) * KEY_QUADS + group * ROW_QUADS;
   const uint own_gate = gate_row(row, head, 0);
 
-  Rows next;
 #define HAS_QUAD(i) (ROWS_FILL_GROUPS || group * ROW_QUADS + i < KEY_QUADS)
-#if RULE == GLA
-#define LOAD_GATE(subhead) \
-  for (uint i = 0; i < steps(ROW_QUADS); ++i) \
-    if (HAS_QUAD(i)) next.gates[i] = g.data[(own_gate + subhead) * KEY_QUADS + group * ROW_QUADS + i];
-#elif RULE == GATED_DELTA
-#define LOAD_GATE(subhead) next.gate = g.data[own_gate + subhead], next.beta = beta.data[own_gate + subhead];
-#elif RULE == SSD
-#define LOAD_GATE(subhead) next.gate = g.data[own_gate + subhead];
-#else
-#define LOAD_GATE(subhead)
-#endif
-#define LOAD(subhead)                                                              \
-  {                                                                                \
-    const uint from = own_state + (subhead) * KEY_DIM * value_quads;               \
-    for (uint r = 0; r < steps(ROWS); ++r)                                         \
-      if (HAS_QUAD(r / 4)) next.state[r] = ht.data[from + r * value_quads];        \
-    for (uint i = 0; i < steps(ROW_QUADS); ++i) {                                  \
-      if (HAS_QUAD(i)) {                                                           \
-        next.keys[i] = k.data[own_qk + (subhead) * KEY_QUADS + i];                 \
-        next.queries[i] = q.data[own_qk + (subhead) * KEY_QUADS + i];              \
-      }                                                                            \
-    }                                                                              \
-    LOAD_GATE(subhead)                                                             \
-  }
-
-  LOAD(min(slice, expansion - 1))  // a slice without a subhead goes along for the barriers
   const vec4 value = widen(v.data[(row * heads + head) * value_quads + first_column]);
   vec4 read = vec4(0);
   for (uint first = 0; first < expansion; first += SLICES) {
-    const uint subhead = first + slice;
-    const uint state = own_state + subhead * KEY_DIM * value_quads;
-    vec4 s[CAPACITY], keys[CAPACITY / 4], queries[CAPACITY / 4], decays[CAPACITY / 4];
-    for (uint r = 0; r < steps(ROWS); ++r) s[r] = HAS_QUAD(r / 4) ? next.state[r] : vec4(0);
-    for (uint i = 0; i < steps(ROW_QUADS); ++i) {
-      keys[i] = HAS_QUAD(i) ? widen(next.keys[i]) : vec4(0);
-      queries[i] = HAS_QUAD(i) ? widen(next.queries[i]) : vec4(0);
+    const uint subhead = first + slice, present = min(subhead, expansion - 1);  // idle teams go along for the barriers
+    const uint state = own_state + present * KEY_DIM * value_quads;
+    const uint qk = own_qk + present * KEY_QUADS;
+    vec4 s[CAPACITY];
+    Quad keys[CAPACITY / 4], queries[CAPACITY / 4];
 #if RULE == GLA
-      decays[i] = HAS_QUAD(i) ? exp(next.gates[i]) : vec4(0);
+    vec4 gates[CAPACITY / 4];
+#endif
+    for (uint r = 0; r < steps(ROWS); ++r) s[r] = HAS_QUAD(r / 4) ? ht.data[state + r * value_quads] : vec4(0);
+    for (uint i = 0; i < steps(ROW_QUADS); ++i) {
+      keys[i] = HAS_QUAD(i) ? k.data[qk + i] : Quad(0);
+      queries[i] = HAS_QUAD(i) ? q.data[qk + i] : Quad(0);
+#if RULE == GLA
+      gates[i] = HAS_QUAD(i) ? g.data[(own_gate + present) * KEY_QUADS + group * ROW_QUADS + i] : vec4(0);
 #endif
     }
 #if RULE == SSD || RULE == GATED_DELTA
-    const float decay = exp(next.gate);
+    const float decay = exp(g.data[own_gate + present]);
+#endif
+#if RULE == GATED_DELTA
+    const float write_strength = beta.data[own_gate + present];
 #endif
     vec4 u = value;
 #if RULE == GATED_DELTA
-    const float write_strength = next.beta;
-#endif
-    if (first + SLICES < expansion) LOAD(min(subhead + SLICES, expansion - 1))
-#if RULE == GATED_DELTA
     vec4 recalled = vec4(0);
     for (uint i = 0; i < steps(ROW_QUADS); ++i) {
-      for (uint j = 0; j < 4; ++j) recalled += keys[i][j] * s[4 * i + j];
+      const vec4 key = widen(keys[i]);
+      for (uint j = 0; j < 4; ++j) recalled += key[j] * s[4 * i + j];
     }
-#if SHUFFLE
-    for (uint mask = 1; mask < steps(GROUPS); mask *= 2) recalled += subgroupShuffleXor(recalled, mask);
-#else
     const uint half_begin = first / SLICES % 2 * HALF;
     partial_sums[half_begin + thread] = recalled;
     barrier();
     recalled = vec4(0);
     for (uint i = 0; i < GROUPS; ++i) recalled += partial_sums[half_begin + (slice * GROUPS + i) * TILE_QUADS + column];
-#endif
     u = write_strength * (value - decay * recalled);
 #endif
     if (subhead < expansion) {
       for (uint i = 0; i < steps(ROW_QUADS); ++i) {
+        const vec4 key = widen(keys[i]), query = widen(queries[i]);
+#if RULE == GLA
+        const vec4 decays = exp(gates[i]);
+#endif
         for (uint j = 0; j < 4; ++j) {
           const uint r = 4 * i + j;
 #if RULE == LINEAR
-          s[r] += keys[i][j] * u;
+          s[r] += key[j] * u;
 #elif RULE == GLA
-          s[r] = decays[i][j] * s[r] + keys[i][j] * u;
+          s[r] = decays[j] * s[r] + key[j] * u;
 #else
-          s[r] = decay * s[r] + keys[i][j] * u;
+          s[r] = decay * s[r] + key[j] * u;
 #endif
           if (HAS_QUAD(i)) ht.data[state + r * value_quads] = s[r];
-          read += queries[i][j] * s[r];
+          read += query[j] * s[r];
         }
       }
     }

@@ -21,11 +21,7 @@ namespace {
 constexpr std::size_t kDispatchesPerSubmission = 256;  // some milliseconds on a GPU
 constexpr std::uint32_t kThreads = 128;                // the most that every device has
 constexpr std::uint32_t kTileThreads = 256;
-constexpr std::int64_t kTile = 64;         // of multiply.comp
-constexpr std::int64_t kMatrixTile = 128;  // of multiply_matrix.comp
-constexpr std::int64_t kMatrixPack = 8;    // elements that it reads at a time
-constexpr std::uint32_t kMatrixTeams = 8;  // subgroups of its workgroup
-constexpr std::size_t kMatrixStageBytes = 20 * 1024;
+constexpr std::int64_t kTile = 64;            // of multiply.comp
 constexpr std::int64_t kFewRows = 4;          // more are faster as tiles
 constexpr std::uint32_t kMostGroups = 65535;  // of one dimension, on every device
 
@@ -80,12 +76,42 @@ bool in_packs(const Product& p, const MatrixView& a, const MatrixView& b) {
       [&](std::int64_t x) { return x % pack == 0; });
 }
 
+/// Whether C's rows are whole packs of 16 bytes that begin at a multiple of one, eight elements at a time.
+bool in_packs(const Product& p, const MatrixView& c) {
+  return std::ranges::all_of(std::initializer_list<std::int64_t>{p.n, c.offset, c.row_stride, c.batch_stride},
+                             [](std::int64_t x) { return x % 8 == 0; });
+}
+
+/// How multiply_matrix.comp cuts C: subgroups of rows x columns tiles of 16 x 16, in rows of `across` of
+/// them.
+struct MatrixTiles {
+  std::uint32_t rows = 0, columns = 0, across = 0, slab = 0;
+  std::int64_t side_m() const { return 16 * rows * (kTeams / across); }
+  std::int64_t side_n() const { return 16 * columns * across; }
+  std::size_t stage_bytes() const {  // rows a pack longer; B^T is the larger of B's two
+    return static_cast<std::size_t>((side_m() + side_n()) * (slab / 8 + 1)) * 16;
+  }
+  static constexpr std::uint32_t kTeams = 8;
+};
+constexpr MatrixTiles kLargeTiles{4, 4, 2, 32};  // 256 x 128: 16 products for eight loads
+constexpr MatrixTiles kSmallTiles{4, 2, 4, 32};  // 128 x 128: more workgroups
+
+/// Large tiles where they are known to be enough for every multiprocessor.
+const MatrixTiles& tiles_for(const Product& p, const DeviceLimits& limits) {
+  const auto groups = [&](const MatrixTiles& t) {
+    return (p.m + t.side_m() - 1) / t.side_m() * ((p.n + t.side_n() - 1) / t.side_n()) * p.batch;
+  };
+  const bool large = limits.multiprocessors > 0 && groups(kLargeTiles) >= limits.multiprocessors;
+  return large ? kLargeTiles : kSmallTiles;
+}
+
 /// Whether multiply_matrix.comp takes a product: the device's matrix units have the type and the shape.
-bool on_matrix_units(const DeviceLimits& limits, const Product& p, const MatrixView& a, const MatrixView& b) {
+bool on_matrix_units(const DeviceLimits& limits, const Product& p, const MatrixView& a, const MatrixView& b,
+                     const MatrixView& c) {
   return vulkan_chunked::matrices_missing(a.array.dtype, limits).empty() &&
-         limits.shared_memory_per_workgroup >= kMatrixStageBytes &&
-         limits.max_workgroup_size >= kMatrixTeams * vulkan_chunked::matrix_subgroup(limits) &&
-         in_packs(p, a, b);
+         limits.shared_memory_per_workgroup >= tiles_for(p, limits).stage_bytes() &&
+         limits.max_workgroup_size >= MatrixTiles::kTeams * vulkan_chunked::matrix_subgroup(limits) &&
+         in_packs(p, a, b) && in_packs(p, c);
 }
 
 class VulkanCompute final : public Compute {
@@ -177,17 +203,22 @@ class VulkanCompute final : public Compute {
       return;
     }
     constants["TRANSPOSE_B"] = p.transpose_b;
-    if (on_matrix_units(info_.limits, p, a, b)) {
+    if (on_matrix_units(info_.limits, p, a, b, c)) {
       constants.erase("IN_TYPE");
       const DType dtype = a.array.dtype;
-      constants["STAGES"] = info_.limits.shared_memory_per_workgroup >= 2 * kMatrixStageBytes ? 2 : 1;
+      const MatrixTiles& tiles = tiles_for(p, info_.limits);
+      constants["STAGES"] = info_.limits.shared_memory_per_workgroup >= 2 * tiles.stage_bytes() ? 2 : 1;
+      constants["ROWS"] = tiles.rows;
+      constants["COLUMNS"] = tiles.columns;
+      constants["ACROSS"] = tiles.across;
+      constants["SLAB"] = tiles.slab;
       constants["BFLOAT16"] = dtype == DType::kBf16;
-      constants["TEAMS"] = kMatrixTeams;
+      constants["TEAMS"] = MatrixTiles::kTeams;
       constants["UNROLL"] = true;
       PipelineRequest request{"multiply", constants,
-                              kMatrixTeams * vulkan_chunked::matrix_subgroup(info_.limits), 0};
+                              MatrixTiles::kTeams * vulkan_chunked::matrix_subgroup(info_.limits), 0};
       use_matrices(request, dtype, info_.limits);
-      dispatch(request, push, arrays, {groups(p.n, kMatrixTile), groups(p.m, kMatrixTile), batch});
+      dispatch(request, push, arrays, {groups(p.n, tiles.side_n()), groups(p.m, tiles.side_m()), batch});
       return;
     }
     dispatch("multiply", constants, push, arrays, {groups(p.n, kTile), groups(p.m, kTile), batch},

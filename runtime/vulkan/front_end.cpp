@@ -13,8 +13,9 @@ namespace {
 
 constexpr std::int64_t kTile = 16;
 constexpr std::uint32_t kMostThreads = 256;
-// Workgroups that fill a large GPU several times over, so that the last to end cost little.
-constexpr std::int64_t kWorkgroups = 2048;
+// Workgroups that fill a large GPU several times over, so that the last to end cost little; of expand, whose
+// ranges do a tile again, fewer.
+constexpr std::int64_t kWorkgroups = 2048, kExpandWorkgroups = 1024;
 // A range that begins inside a row does one tile again: one in 16 at most.
 constexpr std::int64_t kLeastTiles = 16;
 constexpr std::int64_t kConvolutionTokens = 16;  // a tile of front_end_convolution_gradients.comp
@@ -22,13 +23,13 @@ constexpr std::int64_t kSlab = 64;               // the depth that the gradients
 
 /// The names of one side's buffers.
 struct Side {
-  std::string name, x, weight, taps, history, after, dx, dweight, dtaps, expanded, y, gradient;
+  std::string name, x, weight, taps, history, after, dx, dweight, dtaps, activated, expanded, y, gradient;
 };
 const Side kSides[] = {
     {"q", "q", "q_expand", "q_conv", "q_history", "q_history_after", "dq", "dq_expand", "dq_conv",
-     "expanded_q", "y_q", "d_expanded_q"},
+     "activated_q", "expanded_q", "y_q", "d_expanded_q"},
     {"k", "k", "k_expand", "k_conv", "k_history", "k_history_after", "dk", "dk_expand", "dk_conv",
-     "expanded_k", "y_k", "d_expanded_k"},
+     "activated_k", "expanded_k", "y_k", "d_expanded_k"},
 };
 
 constexpr std::uint32_t kEachToken = 2;  // of front_end.glsl
@@ -58,16 +59,13 @@ struct Sizes {
   bool cooperative = false;
   std::uint32_t threads = 0, team_size = 0;
   std::int64_t expand_tokens = 0;  ///< a tile of front_end_expand.comp
+  std::int64_t neighbours = 1;     ///< lanes of a subgroup that have channels of one of its rows
+  bool apart = false;              ///< it has SiLU(x) and y in places of their own
   std::int64_t input_tokens = 0, input_columns = 0;
   std::int64_t weight_tile = 0;  ///< rows, and columns
   Ranges expand, convolution;    ///< of a batch row
   Ranges weights;                ///< of all tokens
 };
-
-std::int64_t expand_bytes(std::int64_t key_dim, std::int64_t tokens) {
-  const std::int64_t quads = key_dim / 4;
-  return 16 * ((3 + tokens) * (quads + 1) + tokens * (ceil_div(quads, 4) + 1)) + 4 * tokens;
-}
 
 std::int64_t convolution_bytes(std::int64_t key_dim, std::int64_t threads) {
   const std::int64_t quads = key_dim / 4, groups = threads / quads;
@@ -80,13 +78,28 @@ std::int64_t tile_bytes(const Sizes& s, std::int64_t rows, std::int64_t columns)
   return 16 * rows * (columns / (s.cooperative ? 8 : 4) + 1);
 }
 
+/// Shared memory of front_end_expand.comp.
+std::int64_t expand_bytes(const Sizes& s, std::int64_t key_dim) {
+  const std::int64_t quads = key_dim / 4;
+  const std::int64_t y = 16 * (3 + s.expand_tokens) * (quads + (s.cooperative ? 2 : 1));
+  return y + (s.apart ? tile_bytes(s, s.expand_tokens, key_dim) : 0) +
+         16 * s.expand_tokens * (ceil_div(quads / s.neighbours, 4) + 1) + 4 * s.expand_tokens;
+}
+
 Sizes sizes_for(const Problem& p, const DeviceLimits& limits, const LaunchBounds& bounds) {
   Sizes s;
-  s.cooperative = vulkan_chunked::matrices_missing(p.dtype, limits).empty();
+  s.cooperative = vulkan_chunked::matrices_missing(p.dtype, limits).empty() && limits.subgroup_shuffle;
   s.threads = std::bit_floor(std::min(kMostThreads, limits.max_workgroup_size));
   s.team_size = s.cooperative ? vulkan_chunked::matrix_subgroup(limits) : 16;
   const auto shared_memory = static_cast<std::int64_t>(limits.shared_memory_per_workgroup);
-  s.expand_tokens = expand_bytes(p.key_dim, 2 * kTile) <= shared_memory ? 2 * kTile : kTile;
+  if (s.cooperative) {  // the largest power of two in the row's quads
+    const std::int64_t quads = p.key_dim / 4;
+    s.neighbours = std::min<std::int64_t>(quads & -quads, s.team_size);
+  }
+  s.expand_tokens = 2 * kTile;
+  if (expand_bytes(s, p.key_dim) > shared_memory) s.expand_tokens = kTile;
+  s.apart = s.cooperative;
+  if (expand_bytes(s, p.key_dim) > shared_memory) s.apart = false;
   const auto divisor = [&](std::int64_t most) {
     while (p.key_dim % most != 0) most /= 2;
     return most;
@@ -102,13 +115,16 @@ Sizes sizes_for(const Problem& p, const DeviceLimits& limits, const LaunchBounds
   // Loop iterations of an invocation for a tile, at most.
   const std::int64_t items = ceil_div(s.expand_tokens * p.key_dim / 4, s.threads);
   const std::int64_t tiles = ceil_div(s.expand_tokens / kTile * p.key_dim / kTile, teams) + 2;
-  const std::int64_t expand_loops = tiles * (p.key_dim / 4 + 20) + items * (p.key_dim / 16 + 12) + 64;
+  const std::int64_t expand_loops = tiles * (p.key_dim / 4 + 20) + items * (p.key_dim / 16 + 32) + 80;
   const std::int64_t convolution_items = ceil_div(kConvolutionTokens, s.threads / (p.key_dim / 4));
   const std::int64_t convolution_loops = convolution_items * (p.key_dim / 4 + 40) + 64;
   const std::int64_t weight_loops = 4 * (kSlab / 4) + 200;
-  const std::int64_t per_row = std::max<std::int64_t>(kWorkgroups / (subkeys * p.batch), 1);
-  s.expand = ranges_of(p.seq_len, s.expand_tokens, per_row, most_tiles(expand_loops));
-  s.convolution = ranges_of(p.seq_len, kConvolutionTokens, per_row, most_tiles(convolution_loops));
+  const auto per_row = [&](std::int64_t workgroups) {
+    return std::max<std::int64_t>(workgroups / (subkeys * p.batch), 1);
+  };
+  s.expand = ranges_of(p.seq_len, s.expand_tokens, per_row(kExpandWorkgroups), most_tiles(expand_loops));
+  s.convolution =
+      ranges_of(p.seq_len, kConvolutionTokens, per_row(kWorkgroups), most_tiles(convolution_loops));
   // A range of these leaves a part as large as W.
   const std::int64_t square = p.key_dim * p.key_dim;
   const auto by_bytes = static_cast<std::int64_t>(bounds.buffer_bytes) / (subkeys * square * 4);
@@ -152,8 +168,8 @@ Dispatches behind_front_end(const Problem& problem, const DeviceInfo& device, co
     d.pipeline.constants = {
         {"KEY_DIM", word(p.key_dim)}, {"TEAMS", s.threads / s.team_size}, {"UNROLL", device.hardware}};
     set_element_type(d.pipeline, p.dtype);
-    // The convolution's gradients make no products: one module for both kinds.
-    const bool products = kernel != "convolution_gradients";
+    // Kernels without products have one module for both kinds.
+    const bool products = kernel != "convolution_gradients" && kernel != "silu";
     if (s.cooperative && products) use_matrices(d.pipeline, p.dtype, device.limits);
     if (!products) d.pipeline.constants["TEAMS"] = s.threads / 16;
     d.push_constants = {{"seq_len", word(p.seq_len)},
@@ -167,7 +183,17 @@ Dispatches behind_front_end(const Problem& problem, const DeviceInfo& device, co
     return d;
   };
 
+  // Only where several subkeys share SiLU(x) does it take a kernel of its own, and in a step the launch costs
+  // more.
+  const bool activate = step || p.expansion == 1;
   for (const Side& side : kSides) {
+    if (!activate) {
+      Dispatch d = dispatch("silu", side, "", 0, 0, p.batch);
+      d.aliases = {{"x", side.x}, {"activated", side.activated}};
+      const std::int64_t quads = rows * p.qk_heads * p.key_dim / 4;
+      d.workgroups = {word(std::min<std::int64_t>(ceil_div(quads, s.threads), 4096)), 1, 1};
+      out.list.push_back(std::move(d));
+    }
     const double flop = square * static_cast<double>(subkeys * s.expand.tokens);
     for_launches(p.batch * s.expand.count, flop, bounds,
                  [&](std::int64_t first, std::int64_t count, const std::string& suffix) {
@@ -175,8 +201,11 @@ Dispatches behind_front_end(const Problem& problem, const DeviceInfo& device, co
                                          s.expand.tokens, s.expand.count);
                    d.pipeline.constants["TOKENS"] = word(s.expand_tokens);
                    d.pipeline.constants["NORM"] = norm;
+                   d.pipeline.constants["ACTIVATE"] = activate;
+                   d.pipeline.constants["NEIGHBOURS"] = word(s.neighbours);
+                   d.pipeline.constants["APART"] = s.apart;
                    if (!back) d.pipeline.constants["HISTORY"] = p.history;
-                   d.aliases = {{"x", side.x},
+                   d.aliases = {{"x", activate ? side.x : side.activated},
                                 {"weight", side.weight},
                                 {"taps", side.taps},
                                 {"history", step ? side.after : side.history},
@@ -184,7 +213,7 @@ Dispatches behind_front_end(const Problem& problem, const DeviceInfo& device, co
                                 {"expanded", side.expanded},
                                 {"y", side.y}};
                    d.workgroups = {word(subkeys), word(count), 1};
-                   d.shared_memory_bytes = static_cast<std::size_t>(expand_bytes(p.key_dim, s.expand_tokens));
+                   d.shared_memory_bytes = static_cast<std::size_t>(expand_bytes(s, p.key_dim));
                    out.list.push_back(std::move(d));
                  });
   }
@@ -260,6 +289,7 @@ Dispatches behind_front_end(const Problem& problem, const DeviceInfo& device, co
   out.scratch = std::move(inner.scratch);
   for (const Side& side : kSides) {
     out.scratch.push_back({side.expanded, expanded});
+    out.scratch.push_back({side.activated, activate ? 0 : expanded / static_cast<std::size_t>(p.expansion)});
     if (!back) continue;
     out.scratch.push_back({side.y, expanded});
     out.scratch.push_back({side.gradient, expanded});

@@ -74,10 +74,8 @@ Dispatches recurrent_step(const Problem& p, const Choice& choice, const DeviceIn
   const Geometry& g = choice.geometry;
   Dispatch dispatch;
   dispatch.kernel = kernel_name(p, *choice.variant);
-  const bool shuffle = has_beta(p.rule) && device.limits.subgroup_shuffle;
-  dispatch.pipeline.module = module_name("recurrent_step", p) + (shuffle ? ".shuffle" : "");
+  dispatch.pipeline.module = module_name("recurrent_step", p);
   dispatch.pipeline.workgroup_size = g.workgroup_size;
-  dispatch.pipeline.subgroup_size = shuffle ? g.subgroup_size : 0;
   dispatch.pipeline.constants = {{"KEY_DIM", word(p.key_dim)},
                                  {"VALUE_TILE", g.value_tile},
                                  {"GROUPS", g.lanes},
