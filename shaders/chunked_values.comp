@@ -50,7 +50,8 @@ void main() {
   Values score_sums[SCORE_PACKS];
   UNROLLED for (uint n = 0; n < SCORE_PACKS; ++n) score_sums[n] = widen(Pack(0));
 
-  // A subhead's tiles are on their way while those of the one before it are multiplied.
+  // A subhead's tiles are on their way while those of the one before it are multiplied; without cooperative matrices there are
+  // no registers for them to come to.
   Pack keys[FETCHES(CHUNK, KEY_PACKS)], scored[SCORE_PACKS];
 #if COOPERATIVE
   Pack fetched[FETCHES(VALUE_TILE, KEY_PACKS)];
@@ -88,9 +89,14 @@ void main() {
           row < chunk.tokens && pack * PACK / TILE <= row / TILE ? scores.data[(part * CHUNK + row) * CHUNK_PACKS + pack] \
                                                                  : Pack(0))                                       \
   }
+#if COOPERATIVE
   FETCH_SUBHEAD(0)
+#endif
 
   for (uint subhead = 0; subhead < expansion;) {
+#if !COOPERATIVE
+    FETCH_SUBHEAD(subhead)
+#endif
     barrier();
     UNROLLED for (uint n = 0; n < FETCHES(CHUNK, KEY_PACKS); ++n) {
       const uint row = (thread + n * THREADS) / KEY_PACKS, pack = (thread + n * THREADS) % KEY_PACKS;
@@ -104,7 +110,11 @@ void main() {
     const uint gradients_here = gradients_at;
 #endif
     barrier();
+#if COOPERATIVE
     if (++subhead < expansion) FETCH_SUBHEAD(subhead)
+#else
+    ++subhead;
+#endif
     UNROLLED for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {
       Right right;
 #if COOPERATIVE
