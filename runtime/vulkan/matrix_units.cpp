@@ -84,7 +84,7 @@ void find_matrix_units(PhysicalDevice& device) {
     lacks = "left out of this build, whose shader compiler does not know them";
   else if (device.properties.apiVersion < VK_API_VERSION_1_3)
     lacks = "not used: they need Vulkan 1.3";
-  else if (!found.memory_model.vulkanMemoryModel)
+  else if (!found.memory_model.vulkanMemoryModel || !found.memory_model.vulkanMemoryModelDeviceScope)
     lacks = "not used: they need Vulkan's memory model";
   else if (!found.float16.shaderFloat16)
     lacks = "not used: they need 16-bit floats in shaders";
@@ -111,6 +111,7 @@ void enable_matrix_units(const PhysicalDevice& device, MatrixFeatures& features,
   features.matrix.cooperativeMatrix = VK_TRUE;
   features.memory_model.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES;
   features.memory_model.vulkanMemoryModel = VK_TRUE;
+  features.memory_model.vulkanMemoryModelDeviceScope = VK_TRUE;  // atomics of the other modules then want it
   features.float16.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES;
   features.float16.shaderFloat16 = VK_TRUE;
   features.maintenance4.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES;

@@ -12,24 +12,43 @@
 
 #include <statescope/device.h>
 
+#include "runtime/vulkan/vulkan_device.h"
+
 namespace statescope {
+
+inline std::vector<std::shared_ptr<Device>>& opened_layer_devices() {
+  static std::vector<std::shared_ptr<Device>> opened;
+  return opened;
+}
+
+/// Closes the devices before the program ends, since a validation layer may be gone when what is static ends;
+/// any message of that layer fails the program.
+class LayerDevices : public testing::Environment {
+  void TearDown() override {
+    opened_layer_devices().clear();
+#ifdef STATESCOPE_HAS_VULKAN
+    for (const std::string& message : vulkan::validation_messages()) ADD_FAILURE() << message;
+#endif
+  }
+};
+inline testing::Environment* const kLayerDevices = testing::AddGlobalTestEnvironment(new LayerDevices);
 
 /// Every device that can run but the cpu.
 inline const std::vector<std::shared_ptr<Device>>& layer_devices() {
-  static const std::vector<std::shared_ptr<Device>> devices = [] {
-    std::vector<std::shared_ptr<Device>> opened;
+  static const bool searched = [] {
     const char* required = std::getenv("STATESCOPE_REQUIRE_DEVICES");
     const DeviceList list = discover();
     for (const DeviceEntry& entry : list.devices) {
-      if (entry.info.can_run && entry.info.api != Api::kCpu) opened.push_back(entry.open());
+      if (entry.info.can_run && entry.info.api != Api::kCpu) opened_layer_devices().push_back(entry.open());
     }
     for (const BackendStatus& status : list.backends) {
       const bool wanted = required && std::string(required).find(name(status.api)) != std::string::npos;
       EXPECT_TRUE(status.available || !wanted) << name(status.api) << ": " << status.reason;
     }
-    return opened;
+    return true;
   }();
-  return devices;
+  static_cast<void>(searched);
+  return opened_layer_devices();
 }
 
 }  // namespace statescope
