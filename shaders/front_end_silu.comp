@@ -7,7 +7,7 @@ layout(binding = 1) readonly buffer XBuffer { Quad data[]; } x;                 
 layout(binding = 2) writeonly buffer ActivatedBuffer { Quad data[]; } activated;  // likewise
 
 void main() {
-  const uint batch = ranges_per_row;
+  const uint batch = ranges_per_row;  // there are no ranges here, and the batch has their place
   const uint quads = batch * seq_len * qk_heads * KEY_QUADS, step = gl_NumWorkGroups.x * gl_WorkGroupSize.x;
   for (uint i = gl_GlobalInvocationID.x; i < quads; i += step) activated.data[i] = narrow(silu(widen(x.data[i])));
 }
