@@ -1,5 +1,5 @@
 // How long a forward takes, cut into so many segments, and how many of them are the best. Times are
-// microseconds of an H200; docs/performance.md has the measurements that the constants are from.
+// microseconds of an H200; docs/performance/cuda_forward.md has the measurements that the constants are from.
 #include "runtime/cuda_segments.h"
 
 #include <algorithm>
