@@ -156,9 +156,9 @@ Geometry chunked_geometry(const Problem& problem, const DeviceLimits& limits) {
   g.workgroup_size = tiles.workgroup_size;
   g.subgroup_size = tiles.subgroup_size;
   g.chunk = tiles.chunk;
-  g.value_tile = tiles.states_tile;
+  g.value_tile = tiles.states.columns;
   // Of the kernel that carries the states.
-  g.workgroups = {static_cast<std::uint32_t>(problem.value_dim) / tiles.states_tile,
+  g.workgroups = {static_cast<std::uint32_t>(problem.value_dim) / tiles.states.columns,
                   static_cast<std::uint32_t>(problem.heads * problem.expansion),
                   static_cast<std::uint32_t>(problem.sequences)};
   g.tile_bytes = vulkan_chunked::largest_bytes(problem, tiles);
@@ -172,9 +172,9 @@ Geometry chunked_backward_geometry(const Problem& problem, const DeviceLimits& l
   g.workgroup_size = tiles.forward.workgroup_size;
   g.subgroup_size = tiles.forward.subgroup_size;
   g.chunk = tiles.forward.chunk;
-  g.value_tile = tiles.reverse_tile;
+  g.value_tile = tiles.reverse.columns;
   // Of the kernel that carries the states' gradients.
-  g.workgroups = {static_cast<std::uint32_t>(problem.value_dim) / tiles.reverse_tile,
+  g.workgroups = {static_cast<std::uint32_t>(problem.value_dim) / tiles.reverse.columns,
                   static_cast<std::uint32_t>(problem.heads * problem.expansion),
                   static_cast<std::uint32_t>(problem.sequences)};
   g.tile_bytes = vulkan_chunked::largest_bytes(problem, tiles);

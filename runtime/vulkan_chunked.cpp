@@ -19,9 +19,10 @@ constexpr std::uint32_t kMatrixTeams = 8;        // subgroups a workgroup, at mo
 constexpr std::uint32_t kFewestMatrixTeams = 4;  // a row of a chunk's tiles each
 // The table of positions by which an invocation finds its elements of a cooperative matrix.
 constexpr std::size_t kPositionBytes = 1024;
-// Of cooperative matrices, 64 columns on an H200: at E 8 and K = V = 128 0.70 ms, 32 columns 1.09; at E 1
-// 0.26 and 0.38.
-constexpr std::uint32_t kStatesTiles[] = {64, 32, 16};
+// Of cooperative matrices four teams carry 64 columns, or share fewer. K = V = 128 on an H200 (ms): at E 8 64
+// columns 0.57, 32 0.78; at E 1, 32 chains, 0.191, 0.168, and 16 columns 0.157.
+constexpr std::uint32_t kSerialColumns[] = {64, 32, 16};
+constexpr std::uint32_t kSerialTeams = 4;
 constexpr std::uint32_t kOutputsTiles[] = {128, 64, 32, 16};
 // Levels of gla's pairs whose rows a workgroup makes at a time.
 constexpr std::uint32_t kScoresLevels = 2;
@@ -63,13 +64,12 @@ void count_bytes(const Problem& p, Tiles& t) {
   }
   t.invert_bytes = square + gates;
 
-  // Blocks of values, and the state: of a team where matrices are cooperative, else of the workgroup.
-  const std::size_t columns = t.cooperative ? kTile : t.states_tile;
-  const std::size_t blocks = chunk / kTile * (columns / kTile) * row_cells(t, kTile, kTile) * kCellBytes;
-  const std::size_t state = row_cells(t, columns, key_dim) * kCellBytes;
+  const std::size_t columns = t.states.columns;
   if (t.cooperative) {
-    t.states_bytes = keys + t.states_tile / kTile * std::max(state, blocks) + (delta ? square : 0);
+    t.states_bytes = keys + columns / kTile * column_bytes(p, t) + (delta ? square : 0);
   } else {
+    const std::size_t state = row_cells(t, columns, key_dim) * kCellBytes;
+    const std::size_t blocks = chunk / kTile * (columns / kTile) * row_cells(t, kTile, kTile) * kCellBytes;
     t.states_bytes = blocks + std::max(state, blocks);
   }
   if (has_gate(p.rule) && !gla) t.states_bytes += (delta ? 3 : 1) * gates;
@@ -80,6 +80,40 @@ void count_bytes(const Problem& p, Tiles& t) {
 }
 
 }  // namespace
+
+std::size_t column_bytes(const Problem& p, const Tiles& t) {
+  const std::size_t state = row_cells(t, kTile, static_cast<std::size_t>(p.key_dim));
+  return std::max(state, 2 * row_cells(t, kTile, t.chunk)) * kCellBytes;
+}
+
+SerialTile serial_tile(const Problem& p, const Tiles& t, const DeviceLimits& limits,
+                       const std::function<std::size_t(std::uint32_t columns)>& bytes) {
+  const auto workgroups = [&](std::uint32_t columns) {
+    return p.sequences * p.heads * p.expansion * p.value_dim / columns;
+  };
+  const std::int64_t wanted = std::int64_t{kWorkgroups} * limits.multiprocessors;
+  const auto shares = [&](std::uint32_t columns) {
+    std::uint32_t most = kSerialTeams * kTile / columns;
+    while (t.chunk / kTile % most != 0 || p.key_dim / kTile % most != 0) most /= 2;
+    return most;
+  };
+  SerialTile tile;
+  for (const std::uint32_t columns : kSerialColumns) {
+    tile = {columns, 1, t.workgroup_size};
+    if (t.cooperative) {
+      tile.shares = shares(columns);
+      tile.invocations = columns / kTile * tile.shares * t.team_size;
+    }
+    const bool fits = bytes(columns) <= limits.shared_memory_per_workgroup;
+    if (!fits || p.value_dim % columns != 0) continue;
+    if (!t.cooperative) {
+      if (workgroups(columns) >= wanted && p.key_dim * columns <= kStateElements) break;
+    } else if (columns == kTile || shares(columns / 2) == tile.shares || workgroups(columns / 2) > wanted) {
+      break;
+    }
+  }
+  return tile;
+}
 
 std::size_t largest_bytes(const Problem& p, const Tiles& t) {
   return std::max({t.scores_bytes, has_beta(p.rule) ? t.invert_bytes : 0, t.states_bytes, t.outputs_bytes});
@@ -128,8 +162,6 @@ Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperat
   t.team_size = cooperative ? subgroup : kTeamThreads;
   t.invert_size = kInvertThreads;
 
-  const auto chains = static_cast<std::uint32_t>(
-      std::min<std::int64_t>(problem.sequences * problem.heads * problem.expansion, 1 << 20));
   const auto fits = [&](std::size_t bytes) { return bytes <= limits.shared_memory_per_workgroup; };
   for (std::uint32_t chunk : kChunks) {
     if (chunk > most_chunk) continue;
@@ -138,16 +170,11 @@ Tiles tiles_of(const Problem& problem, const DeviceLimits& limits, bool cooperat
       count_bytes(problem, t);
       if (fits(t.scores_bytes)) break;
     }
-    for (std::uint32_t tile : kStatesTiles) {
-      t.states_tile = tile;
-      t.states_size = cooperative ? tile / kTile * subgroup : t.workgroup_size;
+    t.states = serial_tile(problem, t, limits, [&](std::uint32_t columns) {
+      t.states.columns = columns;
       count_bytes(problem, t);
-      // Teams of cooperative matrices carry 16 columns each, whatever the workgroup; the others share what it
-      // has.
-      const bool enough = chains * (value_dim / tile) >= kWorkgroups * limits.multiprocessors;
-      const bool in_registers = problem.key_dim * tile <= kStateElements;
-      if (value_dim % tile == 0 && fits(t.states_bytes) && (cooperative || (enough && in_registers))) break;
-    }
+      return t.states_bytes;
+    });
     for (std::uint32_t tile : kOutputsTiles) {
       t.outputs_tile = tile;
       count_bytes(problem, t);

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include <statescope/variants.h>
@@ -29,18 +30,24 @@ bool makes_tiles(const MatrixShape& shape);
 /// The subgroup that multiplies a tile: 32 invocations, or what the device has nearest to it.
 std::uint32_t matrix_subgroup(const DeviceLimits& limits);
 
+/// How a workgroup carries a state, or its gradient.
+struct SerialTile {
+  std::uint32_t columns = 0;      ///< of V
+  std::uint32_t shares = 1;       ///< teams of cooperative matrices that carry 16 columns together
+  std::uint32_t invocations = 0;  ///< of the workgroup
+};
+
 struct Tiles {
   bool cooperative = false;          ///< products by cooperative matrices
   std::uint32_t chunk = 0;           ///< C, tokens
-  std::uint32_t workgroup_size = 0;  ///< invocations, of every kernel but the two below
+  std::uint32_t workgroup_size = 0;  ///< invocations, of every kernel but states and invert
   std::uint32_t subgroup_size = 0;   ///< asked for; 0: whatever the device has
   std::uint32_t team_size = 0;       ///< invocations that work on one 16 x 16 tile at a time
-  std::uint32_t states_size = 0;     ///< invocations that carry a state
   std::uint32_t invert_size = 0;     ///< invocations that invert a chunk's system
-  std::uint32_t states_tile = 0;     ///< columns of V of a workgroup that carries a state
-  std::uint32_t outputs_tile = 0;    ///< columns of V of a workgroup that makes o
-  std::uint32_t scores_levels = 0;   ///< gla: tiles of scaled rows in shared memory at a time
-  std::size_t scores_bytes = 0;      ///< shared memory of each kernel
+  SerialTile states;
+  std::uint32_t outputs_tile = 0;   ///< columns of V of a workgroup that makes o
+  std::uint32_t scores_levels = 0;  ///< gla: tiles of scaled rows in shared memory at a time
+  std::size_t scores_bytes = 0;     ///< shared memory of each kernel
   std::size_t invert_bytes = 0;
   std::size_t states_bytes = 0;
   std::size_t outputs_bytes = 0;
@@ -48,6 +55,14 @@ struct Tiles {
 
 /// Of the kernels that a problem takes, the most shared memory.
 std::size_t largest_bytes(const Problem& problem, const Tiles& tiles);
+
+/// Shared memory of a team of cooperative matrices' 16 columns of a state, or of its gradient.
+std::size_t column_bytes(const Problem& problem, const Tiles& tiles);
+
+/// The widest that fit the device's shared memory, of which `bytes` are taken, and its registers; with few
+/// chains narrower ones, so that no multiprocessor is idle.
+SerialTile serial_tile(const Problem& problem, const Tiles& tiles, const DeviceLimits& limits,
+                       const std::function<std::size_t(std::uint32_t columns)>& bytes);
 
 /// The largest chunk, and then the largest tiles, that fit the device's shared memory; where none fits, the
 /// smallest there are.

@@ -10,8 +10,6 @@ constexpr std::size_t kCellBytes = 16;
 constexpr std::uint32_t kTile = 16;
 
 constexpr std::uint32_t kChunks[] = {64, 32, 16};
-constexpr std::uint32_t kReverseTiles[] = {64, 32, 16};
-constexpr std::uint32_t kStateElements = 4096, kWorkgroups = 2;  // as in vulkan_chunked.cpp
 constexpr std::uint32_t kKeyTiles[] = {64, 32, 16};
 constexpr std::uint32_t kValuesTiles[] = {64, 32, 16};
 // Tiles of each sum that a team keeps: five sums at once in registers.
@@ -29,11 +27,11 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
 
   const std::size_t gates = 4 * (delta ? 3 * chunk : ways ? chunk : gla ? key_dim : 0);
   if (f.cooperative) {
-    const std::size_t own = std::max(cells(kTile, key_dim), chunk / kTile * cells(kTile, kTile));
-    t.reverse_bytes = (keys + t.reverse_tile / kTile * own + (delta ? square : 0)) * kCellBytes + gates;
+    t.reverse_bytes =
+        (keys + (delta ? square : 0)) * kCellBytes + t.reverse.columns / kTile * column_bytes(p, f) + gates;
   } else {
-    const std::size_t outputs = cells(chunk, t.reverse_tile), state = cells(t.reverse_tile, key_dim);
-    const std::size_t blocks = chunk / kTile * (t.reverse_tile / kTile) * cells(kTile, kTile);
+    const std::size_t outputs = cells(chunk, t.reverse.columns), state = cells(t.reverse.columns, key_dim);
+    const std::size_t blocks = chunk / kTile * (t.reverse.columns / kTile) * cells(kTile, kTile);
     t.reverse_bytes = (outputs + (delta ? std::max(state, outputs) + blocks : state)) * kCellBytes + gates;
   }
 
@@ -83,8 +81,6 @@ BackwardTiles backward_tiles_of(const Problem& p, const DeviceLimits& limits, bo
   const auto key_dim = static_cast<std::uint32_t>(p.key_dim),
              value_dim = static_cast<std::uint32_t>(p.value_dim);
   const auto fits = [&](std::size_t bytes) { return bytes <= limits.shared_memory_per_workgroup; };
-  const auto chains =
-      static_cast<std::uint32_t>(std::min<std::int64_t>(p.sequences * p.heads * p.expansion, 1 << 20));
   BackwardTiles t;
   for (std::uint32_t chunk : kChunks) {
     t.forward = tiles_of(p, limits, cooperative, chunk);
@@ -96,16 +92,11 @@ BackwardTiles backward_tiles_of(const Problem& p, const DeviceLimits& limits, bo
                                      : value_dim % 32 == 0 ? 32
                                                            : 16;
     t.values_tile = t.key_tile = kTile;
-    const auto in_registers = [&](std::uint32_t tile) {
-      const bool enough = chains * (value_dim / tile) >= kWorkgroups * limits.multiprocessors;
-      return value_dim % tile == 0 && enough && (cooperative || key_dim * tile <= kStateElements);
-    };
-    for (std::uint32_t tile : kReverseTiles) {
-      t.reverse_tile = tile;
-      t.reverse_size = cooperative ? tile / kTile * t.forward.team_size : t.forward.workgroup_size;
+    t.reverse = serial_tile(p, t.forward, limits, [&](std::uint32_t columns) {
+      t.reverse.columns = columns;
       count_bytes(p, t);
-      if (in_registers(tile) && fits(t.reverse_bytes)) break;
-    }
+      return t.reverse_bytes;
+    });
     for (std::uint32_t tile : kKeyTiles) {
       t.key_tile = tile;
       count_bytes(p, t);

@@ -8,10 +8,9 @@
 namespace statescope::vulkan_chunked {
 
 struct BackwardTiles {
-  Tiles forward;                       ///< of the kernels that backward shares with it
-  std::uint32_t teams = 0;             ///< of a workgroup
-  std::uint32_t reverse_tile = 0;      ///< columns of V of a workgroup that carries the gradient of a state
-  std::uint32_t reverse_size = 0;      ///< its invocations
+  Tiles forward;            ///< of the kernels that backward shares with it
+  std::uint32_t teams = 0;  ///< of a workgroup
+  SerialTile reverse;
   std::uint32_t columns = 0;           ///< of V, in shared memory at a time, of pairs and gradients
   std::uint32_t gradient_columns = 0;  ///< of gradients where it reads the gradient of the state
   std::uint32_t key_tile = 0;          ///< channels of K of a workgroup that makes dq and dk

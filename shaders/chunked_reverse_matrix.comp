@@ -1,12 +1,12 @@
-// chunked_reverse.comp where matrices are cooperative, as chunked_states_matrix.comp is to chunked_states.comp: a team keeps
-// dS^T of 16 columns of V with all of K, so that what it makes is for itself alone.
+// chunked_reverse.comp where matrices are cooperative, as chunked_states_matrix.comp is to chunked_states.comp: SHARES teams
+// carry dS^T of 16 columns of V, each its part of K, and make their parts of the chunk's tokens.
 //   gated_delta  dU^T = scale dO^T P + (e^{γ_C - γ} ∘ dS^T K^T),  dR^T = (beta ∘ dU^T) A
 //   dS^T <- e^{γ_C} dS^T + scale (e^γ ∘ dO^T) Q - (e^γ ∘ dR^T) K;  gla  dS^T <- dS^T diag(e^{γ_C}) + scale dO^T (Q ∘ e^γ)
 // P and A, and K and Q, share a place. The next chunk's first tiles are on their way while the gradient takes in this one's.
 //
-// Shared memory, Cell: keys [C][K / PACK + 1]; gated_delta square [C][C / PACK + 1]; a team's own, the larger of dS^T
-// [16][K / PACK + 1] and C / 16 blocks [16][16 / PACK + 1]. float: ssd and gated_delta from_start [C], gated_delta to_end and
-// betas [C], gla decays [K].
+// Shared memory, Cell: keys [C][K / PACK + 1]; gated_delta square [C][C / PACK + 1]; of each 16 columns the larger of dS^T
+// [16][K / PACK + 1] and two of [16][C / PACK + 1]: beta dU^T, and dO or dR as [C][16 / PACK]. float: ssd and gated_delta
+// from_start [C], gated_delta to_end and betas [C], gla decays [K].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #define NO_POSITIONS 1
@@ -32,15 +32,10 @@ layout(binding = 13) readonly buffer WholeBuffer { vec4 data[]; } whole;        
 #define FIRST_ROWS q
 #endif
 
-const uint KEY_TILES = KEY_DIM / TILE;
-const uint ROW_TILES = CHUNK / TILE;
-const uint BLOCK_LINE = LINE + 1;  // rows begin in different banks
-const uint BLOCK_CELLS = TILE * BLOCK_LINE;
-const uint OWN = TILE * KEY_STRIDE > ROW_TILES * BLOCK_CELLS ? TILE * KEY_STRIDE : ROW_TILES * BLOCK_CELLS;
-const uint OWN_FETCHES = (CHUNK * LINE + TEAM_SIZE - 1) / TEAM_SIZE;
+const uint OWN_FETCHES = TEAM_FETCHES(SHARE_TOKENS * LINE);
 
 shared Cell keys[CHUNK * KEY_STRIDE];
-shared Cell own_cells[TEAMS * OWN];
+shared Cell own_cells[GROUPS * OWN];
 #if RULE == GATED_DELTA
 shared Cell square[CHUNK * CHUNK_STRIDE];
 shared vec4 to_end[CHUNK / 4];  // beta e^{γ_C - γ}
@@ -62,8 +57,9 @@ Rows first_rows(Chunk chunk, uint head, uint subhead) {
 
 void main() {
   const uint thread = thread_index(), team = team_index(), lane = thread % TEAM_SIZE;
-  const uint own = team * OWN;
-  const uint first_column = (gl_WorkGroupID.x * TEAMS + team) * TILE;
+  const uint share = team % SHARES, own = team / SHARES * OWN;
+  const uint first_column = (gl_WorkGroupID.x * GROUPS + team / SHARES) * TILE;
+  const uint first_channel = share * KEY_TILES * TILE;
   const uint head = gl_WorkGroupID.y / expansion, subhead = gl_WorkGroupID.y % expansion;
   const uint sequence = gl_WorkGroupID.z;
   const uint value_packs = value_dim / PACK;
@@ -82,8 +78,9 @@ void main() {
     if (begin >= end && !(chunks == 0 && begins_here)) return;
   }
 
-  const uint state = (((sequence * heads + head) * expansion + subhead) * KEY_DIM * value_dim + first_column) / 4;
-  Sum s[KEY_TILES];  // of dS^T: 16 columns of V, 16 channels each
+  const uint state =
+      ((((sequence * heads + head) * expansion + subhead) * KEY_DIM + first_channel) * value_dim + first_column) / 4;
+  Sum s[KEY_TILES];  // of dS^T: 16 columns of V, 16 channels each, from the share's first
   UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {
     s[n] = EMPTY;
     const uint place = state + n * TILE * value_dim / 4;
@@ -126,26 +123,26 @@ void main() {
     FETCH_ROWS(fetched_keys, FIRST_ROWS, rows)             \
     FETCH_GATES                                            \
   }
-// The team's columns of a matrix of rows by token, a block after the other.
-#define PLACE_OWN(value)                                             \
-  UNROLLED for (uint n = 0; n < OWN_FETCHES; ++n) {                  \
-    const uint row = (lane + n * TEAM_SIZE) / LINE, pack = lane % LINE; \
-    if (row < CHUNK) own_cells[own + row * BLOCK_LINE + pack] = row < chunk.tokens ? value : Cell(0); \
+// The share's tokens of a matrix of rows by token.
+#define PLACE_OWN(at, value)                                                                    \
+  UNROLLED for (uint n = 0; n < OWN_FETCHES; ++n) {                                             \
+    const uint i = lane + n * TEAM_SIZE, token = token_of(share, i / LINE);                     \
+    if (i < SHARE_TOKENS * LINE)                                                                \
+      own_cells[own + (at) + token * LINE + i % LINE] = token < chunk.tokens ? value : Cell(0); \
   }
-#define OUTPUTS_LEFT(left, token) LOAD_LEFT_TRANSPOSED(left, own_cells, own + (token) * BLOCK_LINE, BLOCK_LINE)
-#define BLOCKS_LEFT(left, token) \
-  LOAD_LEFT(left, own_cells, own + (token) / TILE * BLOCK_CELLS + (token) % TILE / PACK, BLOCK_LINE)
+#define ROWS_OF_OWN(left, at, token) LOAD_LEFT_TRANSPOSED(left, own_cells, own + (at) + (token) * LINE, LINE)
+#define OWN_LEFT(left, at, token) LOAD_LEFT(left, own_cells, own + (at) + (token) / PACK, CHUNK_STRIDE)
 #define SQUARE_RIGHT(right, row, column) LOAD_RIGHT(right, square, (row) * CHUNK_STRIDE + (column) / PACK, CHUNK_STRIDE)
-// The gradient takes in rows of `keys`, weighted by token.
-#define ADD_TOKENS(LOAD_TOKENS)                                              \
-  UNROLLED for (uint token = 0; token < steps(CHUNK); token += DEPTH) {             \
-    Left left;                                                               \
-    LOAD_TOKENS(left, token);                                                \
-    UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {                          \
-      Right right;                                                           \
-      ROWS_RIGHT(right, keys, rows, token, n * TILE);                        \
-      MULTIPLY_ADD(s[n], left, right);                                       \
-    }                                                                        \
+// The gradient takes in rows of `keys`, weighted by rows of V's columns.
+#define ADD_TOKENS(at)                                                  \
+  UNROLLED for (uint token = 0; token < steps(CHUNK); token += DEPTH) { \
+    Left left;                                                          \
+    ROWS_OF_OWN(left, at, token);                                       \
+    UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {              \
+      Right right;                                                      \
+      ROWS_RIGHT(right, keys, rows, token, first_channel + n * TILE);   \
+      MULTIPLY_ADD(s[n], left, right);                                  \
+    }                                                                   \
   }
 
   if (begin < end) FETCH_CHUNK
@@ -179,110 +176,113 @@ void main() {
 
     Pack outputs[OWN_FETCHES];
     UNROLLED for (uint n = 0; n < OWN_FETCHES; ++n) {
-      const uint row = (lane + n * TEAM_SIZE) / LINE, pack = lane % LINE;
+      const uint token = token_of(share, (lane + n * TEAM_SIZE) / LINE), pack = lane % LINE;
       outputs[n] =
-          d_o.data[((chunk.begin + min(row, chunk.tokens - 1)) * heads + head) * value_packs + first_column / PACK + pack];
+          d_o.data[((chunk.begin + min(token, chunk.tokens - 1)) * heads + head) * value_packs + first_column / PACK + pack];
     }
 #if RULE == GATED_DELTA
     FETCH_TRIANGLE(fetched_square, inverse)
 #endif
-    UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) STORE_CELLS(s[n], own_cells, own + n * LINE, KEY_STRIDE);
-    TEAM_BARRIER;
-    COPY_OUT(TILE * KEY_PACKS, gradients, (part * value_dim + first_column) * KEY_PACKS,
-             own + i / KEY_PACKS * KEY_STRIDE + i % KEY_PACKS)
+    COPY_STATE_OUT(gradients, part)
 
 #if RULE == GATED_DELTA
+    GROUP_BARRIER
     Sum written[ROW_TILES];  // beta dU^T, then dR^T
-    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) written[t] = EMPTY;
+    UNROLLED for (uint n = 0; n < steps(ROW_TILES); ++n) written[n] = EMPTY;
     UNROLLED for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {
       Left left;
       LOAD_LEFT(left, own_cells, own + channel / PACK, KEY_STRIDE);
-      UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
+      UNROLLED for (uint n = 0; n < steps(ROW_TILES); ++n) {
         Right right;
-        ROWS_RIGHT_TRANSPOSED(right, keys, rows, channel, t * TILE);
-        MULTIPLY_ADD(written[t], left, right);
+        ROWS_RIGHT_TRANSPOSED(right, keys, rows, channel, row_tile(share, n) * TILE);
+        MULTIPLY_ADD(written[n], left, right);
       }
     }
-    TEAM_BARRIER;
-    PLACE_OWN(cell(outputs[n]))
-    TEAM_BARRIER;
-    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
+    GROUP_BARRIER
+    PLACE_OWN(SECOND, cell(outputs[n]))
+    GROUP_BARRIER
+    UNROLLED for (uint n = 0; n < steps(ROW_TILES); ++n) {
+      const uint tile = row_tile(share, n);
       Sum read = EMPTY;
-      UNROLLED for (uint token = t * TILE; token < steps(CHUNK); token += DEPTH) {
-        Left left;
-        Right right;
-        OUTPUTS_LEFT(left, token);
-        SQUARE_RIGHT(right, token, t * TILE);
-        MULTIPLY_ADD(read, left, right);
+      UNROLLED for (uint t = 0; t < steps(ALL_ROW_TILES); ++t) {
+        if (BEFORE_SHARE(t, n)) continue;
+        UNROLLED for (uint d = 0; d < TILE; d += DEPTH) {
+          Left left;
+          Right right;
+          ROWS_OF_OWN(left, SECOND, t * TILE + d);
+          SQUARE_RIGHT(right, t * TILE + d, tile * TILE);
+          MULTIPLY_ADD(read, left, right);
+        }
       }
       Sum decay, strength;
-      LOAD_FACTORS(decay, to_end, t * TILE / 4);
-      LOAD_FACTORS(strength, betas, t * TILE / 4);
-      written[t] = SUM_OF(PRODUCT(decay, written[t]), PRODUCT(strength, read));
+      LOAD_FACTORS(decay, to_end, tile * TILE / 4);
+      LOAD_FACTORS(strength, betas, tile * TILE / 4);
+      written[n] = SUM_OF(PRODUCT(decay, written[n]), PRODUCT(strength, read));
+      STORE_CELLS(written[n], own_cells, own + FIRST + tile * LINE, CHUNK_STRIDE);
+      written[n] = EMPTY;
     }
     barrier();  // everyone is done with P
     PLACE(square, CHUNK_STRIDE, CHUNK, CHUNK_PACKS, fetched_square)
-    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
-      STORE_CELLS(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
-      written[t] = EMPTY;
-    }
     barrier();
     FETCH_ROWS(fetched_keys, q, rows)
-    UNROLLED for (uint token = 0; token < steps(CHUNK); token += DEPTH) {
-      Left left;
-      BLOCKS_LEFT(left, token);
-      UNROLLED for (uint t = 0; t < steps(token / TILE + 1); ++t) {
-        Right right;
-        SQUARE_RIGHT(right, token, t * TILE);
-        MULTIPLY_ADD(written[t], left, right);
+    UNROLLED for (uint t = 0; t < steps(ALL_ROW_TILES); ++t) {
+      UNROLLED for (uint d = 0; d < TILE; d += DEPTH) {
+        Left left;
+        OWN_LEFT(left, FIRST, t * TILE + d);
+        UNROLLED for (uint n = 0; n < steps(ROW_TILES); ++n) {
+          if (BEFORE_SHARE(t, n)) continue;
+          Right right;
+          SQUARE_RIGHT(right, t * TILE + d, row_tile(share, n) * TILE);
+          MULTIPLY_ADD(written[n], left, right);
+        }
       }
     }
-    TEAM_BARRIER;
-    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t)
-      STORE_CELLS_TRANSPOSED(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
+    UNROLLED for (uint n = 0; n < steps(ROW_TILES); ++n)
+      STORE_CELLS_TRANSPOSED(written[n], own_cells, own + SECOND + row_tile(share, n) * TILE * LINE, LINE);
     TEAM_BARRIER;
     Pack corrected[OWN_FETCHES];
     UNROLLED for (uint n = 0; n < OWN_FETCHES; ++n) {
-      const uint row = (lane + n * TEAM_SIZE) / LINE, pack = lane % LINE;
-      if (row < CHUNK) corrected[n] = pack_of(own_cells[own + row * BLOCK_LINE + pack]);
+      const uint i = lane + n * TEAM_SIZE;
+      if (i < SHARE_TOKENS * LINE)
+        corrected[n] = pack_of(own_cells[own + SECOND + token_of(share, i / LINE) * LINE + i % LINE]);
     }
     UNROLLED for (uint n = 0; n < OWN_FETCHES; ++n) {
-      const uint row = (lane + n * TEAM_SIZE) / LINE, pack = lane % LINE;
-      if (row >= CHUNK) continue;
-      corrections.data[(part * CHUNK + row) * value_packs + first_column / PACK + pack] = corrected[n];
-      own_cells[own + row * BLOCK_LINE + pack] = cell(scaled(widen(corrected[n]), -from_start[row]));
+      const uint i = lane + n * TEAM_SIZE, token = token_of(share, i / LINE);
+      if (i < SHARE_TOKENS * LINE)
+        corrections.data[(part * CHUNK + token) * value_packs + first_column / PACK + i % LINE] = corrected[n];
     }
-    TEAM_BARRIER;
+    PLACE_OWN(SECOND, cell(scaled(widen(corrected[n]), -from_start[token])))
+    GROUP_BARRIER
 #endif
 
     UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {
 #if RULE == GLA
       Sum decay;
-      LOAD_FACTORS(decay, decays, n * TILE / 4);
+      LOAD_FACTORS(decay, decays, first_channel / 4 + n * TILE / 4);
       s[n] = PRODUCT(s[n], decay);
 #elif RULE != LINEAR
       s[n] = SCALED(s[n], whole_decay);
 #endif
     }
 #if RULE == GATED_DELTA
-    ADD_TOKENS(OUTPUTS_LEFT)
+    ADD_TOKENS(SECOND)
     barrier();  // everyone is done with K
     PLACE_ROWS(keys, fetched_keys, rows)
 #else
-    TEAM_BARRIER;
+    GROUP_BARRIER
 #endif
 #if RULE == SSD || RULE == GATED_DELTA
-    PLACE_OWN(cell(scaled(widen(outputs[n]), scale * from_start[row])))
+    PLACE_OWN(FIRST, cell(scaled(widen(outputs[n]), scale * from_start[token])))
 #else
-    PLACE_OWN(cell(scaled(widen(outputs[n]), scale)))
+    PLACE_OWN(FIRST, cell(scaled(widen(outputs[n]), scale)))
 #endif
 #if RULE == GATED_DELTA
     barrier();
 #else
-    TEAM_BARRIER;
+    GROUP_BARRIER
 #endif
     FETCH_CHUNK
-    ADD_TOKENS(OUTPUTS_LEFT)
+    ADD_TOKENS(FIRST)
   }
 
   UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n)

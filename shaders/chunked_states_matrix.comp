@@ -1,14 +1,14 @@
-// chunked_states.comp where matrices are cooperative. There the state is spread over a workgroup and crosses shared
-// memory in every step; here a team keeps S^T of 16 columns of V with all of K, so that what a team makes is for itself
-// alone: the chain of products needs no workgroup's barrier but the two around the tiles of k and A.
+// chunked_states.comp where matrices are cooperative. SHARES teams carry S^T of 16 columns of V: each keeps its part of K as
+// sums, and makes its part of the chunk's tokens of what the state corrects. A chunk is a chain of products, one waiting
+// for the other, so its length in time is what a team has to do of it.
 //   gated_delta  R^T = (V^T - e^γ ∘ (S^T K^T)) A^T, U^T = beta ∘ R^T;  others U = V
 //   S^T <- e^{γ_C} S^T + (e^{γ_C - γ} ∘ U^T) K;  gla  S^T <- S^T diag(e^{γ_C}) + U^T (K ∘ e^{γ_C - γ})
 // Backward wants R in place of U, and the states between its stretches.
 // The next chunk's k and A are on their way while this one's products are made; behind the last chunk, that one's once more.
 //
-// Shared memory, Cell: keys [C][K / PACK + 1]; gated_delta triangle [C][C / PACK + 1]: A; a team's own, the larger of
-// S^T [16][K / PACK + 1] and C / 16 blocks [16][16 / PACK + 1]. float: ssd and gated_delta to_end [C], gated_delta betas
-// and from_start [C], gla decays [K].
+// Shared memory, Cell: keys [C][K / PACK + 1]; gated_delta triangle [C][C / PACK + 1]: A; of each 16 columns the larger of
+// S^T [16][K / PACK + 1] and two of [16][C / PACK + 1], tokens along the rows: what U is made of, and U. V comes to the
+// second's place, [C][16 / PACK]. float: ssd and gated_delta to_end [C], gated_delta betas and from_start [C], gla decays [K].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #define NO_POSITIONS 1
@@ -31,14 +31,12 @@ layout(binding = 12) readonly buffer WholeBuffer { vec4 data[]; } whole;        
 #define KEYS k
 #endif
 
-const uint KEY_TILES = KEY_DIM / TILE;
-const uint ROW_TILES = CHUNK / TILE;
-const uint BLOCK_LINE = LINE + 1;  // rows begin in different banks
-const uint BLOCK_CELLS = TILE * BLOCK_LINE;
-const uint OWN = TILE * KEY_STRIDE > ROW_TILES * BLOCK_CELLS ? TILE * KEY_STRIDE : ROW_TILES * BLOCK_CELLS;
+// Where U^T lies decayed to the chunk's end, for the state, and as it is, for the kernel that makes o.
+const uint OF_STATE = RULE == GATED_DELTA ? SECOND : FIRST;
+const uint OF_OUTPUTS = RULE == SSD ? SECOND : FIRST;
 
 shared Cell keys[CHUNK * KEY_STRIDE];
-shared Cell own_cells[TEAMS * OWN];
+shared Cell own_cells[GROUPS * OWN];
 #if RULE == SSD || RULE == GATED_DELTA
 shared vec4 to_end[CHUNK / 4];  // e^{γ_C - γ}; gated_delta beta e^{γ_C - γ}
 #endif
@@ -60,8 +58,9 @@ Rows key_rows(Chunk chunk, uint head, uint subhead) {
 
 void main() {
   const uint thread = thread_index(), team = team_index(), lane = thread % TEAM_SIZE;
-  const uint own = team * OWN;
-  const uint first_column = (gl_WorkGroupID.x * TEAMS + team) * TILE;
+  const uint share = team % SHARES, own = team / SHARES * OWN;
+  const uint first_column = (gl_WorkGroupID.x * GROUPS + team / SHARES) * TILE;
+  const uint first_channel = share * KEY_TILES * TILE;
   const uint head = gl_WorkGroupID.y / expansion, subhead = gl_WorkGroupID.y % expansion;
   const uint sequence = gl_WorkGroupID.z;
   const uint value_packs = value_dim / PACK;
@@ -80,7 +79,8 @@ void main() {
     if (index >= end && !(chunks == 0 && begins_here)) return;
   }
 
-  const uint state = (((sequence * heads + head) * expansion + subhead) * KEY_DIM * value_dim + first_column) / 4;
+  const uint state =
+      ((((sequence * heads + head) * expansion + subhead) * KEY_DIM + first_channel) * value_dim + first_column) / 4;
 #if BACKWARD
   const uint all_states = sequences * heads * expansion * KEY_DIM * value_dim / 4;
   const uint state_in = stretch == 0 ? 0 : (stretch - 1) * all_states + state;
@@ -88,7 +88,7 @@ void main() {
 #else
   const uint state_in = state, state_out = state;
 #endif
-  Sum s[KEY_TILES];  // of S^T: 16 columns of V, 16 channels each
+  Sum s[KEY_TILES];  // of S^T: 16 columns of V, 16 channels each, from the share's first
   UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {
     s[n] = EMPTY;
     const uint place = n * TILE * value_dim / 4;
@@ -131,9 +131,6 @@ void main() {
     FETCH_ROWS(fetched_keys, KEYS, rows)            \
     FETCH_GATES                                     \
   }
-// What a team fetches for itself.
-#define TEAM_FETCHES(count) (((count) + TEAM_SIZE - 1) / TEAM_SIZE)
-
   if (index < end) FETCH_CHUNK
 
   while (index < end) {
@@ -170,102 +167,104 @@ void main() {
     ++index;
     FETCH_CHUNK
 
-    Pack fetched_values[TEAM_FETCHES(CHUNK * LINE)];
-    UNROLLED for (uint n = 0; n < TEAM_FETCHES(CHUNK * LINE); ++n) {
-      const uint row = (lane + n * TEAM_SIZE) / LINE, pack = lane % LINE;
+    // V's packs of the share's tokens.
+    Pack fetched_values[TEAM_FETCHES(SHARE_TOKENS * LINE)];
+    UNROLLED for (uint n = 0; n < TEAM_FETCHES(SHARE_TOKENS * LINE); ++n) {
+      const uint token = token_of(share, (lane + n * TEAM_SIZE) / LINE), pack = lane % LINE;
       fetched_values[n] =
-          v.data[((here.begin + min(row, here.tokens - 1)) * heads + head) * value_packs + first_column / PACK + pack];
+          v.data[((here.begin + min(token, here.tokens - 1)) * heads + head) * value_packs + first_column / PACK + pack];
     }
-    UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) STORE_CELLS(s[n], own_cells, own + n * LINE, KEY_STRIDE);
-    TEAM_BARRIER;
-    COPY_OUT(TILE * KEY_PACKS, states, (part_here * value_dim + first_column) * KEY_PACKS,
-             own + i / KEY_PACKS * KEY_STRIDE + i % KEY_PACKS)
+    COPY_STATE_OUT(states, part_here)
 
 #if RULE == GATED_DELTA
+    GROUP_BARRIER
     Sum recalled[ROW_TILES];
-    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) recalled[t] = EMPTY;
+    UNROLLED for (uint n = 0; n < steps(ROW_TILES); ++n) recalled[n] = EMPTY;
     UNROLLED for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {
       Left left;
       LOAD_LEFT(left, own_cells, own + channel / PACK, KEY_STRIDE);
-      UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
+      UNROLLED for (uint n = 0; n < steps(ROW_TILES); ++n) {
         Right right;
-        ROWS_RIGHT_TRANSPOSED(right, keys, rows_here, channel, t * TILE);
-        MULTIPLY_ADD(recalled[t], left, right);
+        ROWS_RIGHT_TRANSPOSED(right, keys, rows_here, channel, row_tile(share, n) * TILE);
+        MULTIPLY_ADD(recalled[n], left, right);
       }
     }
 #endif
-    TEAM_BARRIER;
-    // A block of 16 tokens has LINE packs a row: what a team fetches at a time is half a block of float32, or one of 16 bits.
-    UNROLLED for (uint n = 0; n < TEAM_FETCHES(CHUNK * LINE); ++n) {
-      const uint row = (lane + n * TEAM_SIZE) / LINE, pack = lane % LINE;
-      if (row < CHUNK) own_cells[own + row * BLOCK_LINE + pack] = row < here.tokens ? cell(fetched_values[n]) : Cell(0);
+    GROUP_BARRIER
+    UNROLLED for (uint n = 0; n < TEAM_FETCHES(SHARE_TOKENS * LINE); ++n) {
+      const uint i = lane + n * TEAM_SIZE;
+      if (i >= SHARE_TOKENS * LINE) continue;
+      const uint token = token_of(share, i / LINE);
+      own_cells[own + SECOND + token * LINE + i % LINE] = token < here.tokens ? cell(fetched_values[n]) : Cell(0);
     }
     TEAM_BARRIER;
     Sum written[ROW_TILES];
-    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
-      LOAD_CELLS_TRANSPOSED(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
+    UNROLLED for (uint n = 0; n < steps(ROW_TILES); ++n) {
+      const uint tile = row_tile(share, n);
+      LOAD_CELLS_TRANSPOSED(written[n], own_cells, own + SECOND + tile * TILE * LINE, LINE);
 #if RULE == GATED_DELTA
       Sum decay;
-      LOAD_FACTORS(decay, from_start, t * TILE / 4);
-      written[t] = DIFFERENCE(written[t], PRODUCT(decay, recalled[t]));
+      LOAD_FACTORS(decay, from_start, tile * TILE / 4);
+      written[n] = DIFFERENCE(written[n], PRODUCT(decay, recalled[n]));
+      STORE_CELLS(written[n], own_cells, own + FIRST + tile * LINE, CHUNK_STRIDE);
+      written[n] = EMPTY;
 #endif
     }
 #if RULE == GATED_DELTA
-    TEAM_BARRIER;
-    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
-      STORE_CELLS(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
-      written[t] = EMPTY;
-    }
-    TEAM_BARRIER;
-    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
+    GROUP_BARRIER
+    UNROLLED for (uint t = 0; t < steps(ALL_ROW_TILES); ++t) {
       UNROLLED for (uint d = 0; d < TILE; d += DEPTH) {
         Left left;
-        LOAD_LEFT(left, own_cells, own + t * BLOCK_CELLS + d / PACK, BLOCK_LINE);
-        UNROLLED for (uint r = t; r < steps(ROW_TILES); ++r) {
+        LOAD_LEFT(left, own_cells, own + FIRST + (t * TILE + d) / PACK, CHUNK_STRIDE);
+        UNROLLED for (uint n = 0; n < steps(ROW_TILES); ++n) {
+          if (AFTER_SHARE(t, n)) continue;
           Right right;
-          LOAD_RIGHT_TRANSPOSED(right, triangle, r * TILE * CHUNK_STRIDE + (t * TILE + d) / PACK, CHUNK_STRIDE);
-          MULTIPLY_ADD(written[r], left, right);
+          LOAD_RIGHT_TRANSPOSED(right, triangle, row_tile(share, n) * TILE * CHUNK_STRIDE + (t * TILE + d) / PACK,
+                                CHUNK_STRIDE);
+          MULTIPLY_ADD(written[n], left, right);
         }
       }
     }
 #endif
 
-    // U^T as it is for the kernel that makes o, and decayed to the chunk's end for the state.
-    TEAM_BARRIER;
-    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
-#if RULE == GATED_DELTA && !BACKWARD
-      Sum strength;
-      LOAD_FACTORS(strength, betas, t * TILE / 4);
-      strength = PRODUCT(strength, written[t]);
-      STORE_CELLS(strength, own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
+    UNROLLED for (uint n = 0; n < steps(ROW_TILES); ++n) {
+      const uint tile = row_tile(share, n);
+#if RULE == SSD || RULE == GATED_DELTA
+      Sum decay;
+      LOAD_FACTORS(decay, to_end, tile * TILE / 4);
+      decay = PRODUCT(decay, written[n]);
+      STORE_CELLS(decay, own_cells, own + OF_STATE + tile * LINE, CHUNK_STRIDE);
 #else
-      STORE_CELLS(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
+      STORE_CELLS(written[n], own_cells, own + OF_STATE + tile * LINE, CHUNK_STRIDE);
 #endif
     }
+    GROUP_BARRIER
+#if RULE == SSD || RULE == GATED_DELTA
+    UNROLLED for (uint n = 0; n < steps(ROW_TILES); ++n) {
+      const uint tile = row_tile(share, n);
+#if RULE == GATED_DELTA && !BACKWARD
+      Sum strength;
+      LOAD_FACTORS(strength, betas, tile * TILE / 4);
+      written[n] = PRODUCT(written[n], strength);
+#endif
+      STORE_CELLS(written[n], own_cells, own + OF_OUTPUTS + tile * LINE, CHUNK_STRIDE);
+    }
     TEAM_BARRIER;
+#endif
 #if RULE == GATED_DELTA
     const uint corrected_part = part_here;
 #else
     const uint corrected_part = here.slot * heads + head;
     if (subhead == 0)
 #endif
-    COPY_OUT(TILE * CHUNK_PACKS, corrected, (corrected_part * value_dim + first_column) * CHUNK_PACKS,
-             own + i % CHUNK_PACKS / LINE * BLOCK_CELLS + i / CHUNK_PACKS * BLOCK_LINE + i % LINE)
-#if RULE == SSD || RULE == GATED_DELTA
-    TEAM_BARRIER;
-    UNROLLED for (uint t = 0; t < steps(ROW_TILES); ++t) {
-      Sum decay;
-      LOAD_FACTORS(decay, to_end, t * TILE / 4);
-      written[t] = PRODUCT(written[t], decay);
-      STORE_CELLS(written[t], own_cells, own + t * BLOCK_CELLS, BLOCK_LINE);
-    }
-    TEAM_BARRIER;
-#endif
+    COPY_OUT(TILE * TOKEN_PACKS, corrected,
+             (corrected_part * value_dim + first_column + i / TOKEN_PACKS) * CHUNK_PACKS + token_pack(share, i),
+             own + OF_OUTPUTS + i / TOKEN_PACKS * CHUNK_STRIDE + token_pack(share, i))
 
     UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {
 #if RULE == GLA
       Sum decay;
-      LOAD_FACTORS(decay, decays, n * TILE / 4);
+      LOAD_FACTORS(decay, decays, first_channel / 4 + n * TILE / 4);
       s[n] = PRODUCT(s[n], decay);
 #elif RULE != LINEAR
       s[n] = SCALED(s[n], whole);
@@ -273,10 +272,10 @@ void main() {
     }
     UNROLLED for (uint token = 0; token < steps(CHUNK); token += DEPTH) {
       Left left;
-      LOAD_LEFT(left, own_cells, own + token / TILE * BLOCK_CELLS + token % TILE / PACK, BLOCK_LINE);
+      LOAD_LEFT(left, own_cells, own + OF_STATE + token / PACK, CHUNK_STRIDE);
       UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {
         Right right;
-        ROWS_RIGHT(right, keys, rows_here, token, n * TILE);
+        ROWS_RIGHT(right, keys, rows_here, token, first_channel + n * TILE);
         MULTIPLY_ADD(s[n], left, right);
       }
     }

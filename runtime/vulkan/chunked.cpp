@@ -57,15 +57,15 @@ LoopCount loops_of(const Problem& p, const Tiles& t) {
   const std::int64_t pack = t.cooperative ? 8 : 4, depth = t.cooperative ? 16 : 4;
   const std::int64_t elements = 32;  // of a tile, in and out
   const std::int64_t row_tiles = t.chunk / kTile, key_tiles = p.key_dim / kTile;
-  const std::int64_t states_columns = t.states_tile / kTile;
+  const std::int64_t states_columns = t.states.columns / kTile;
   const auto teams = [&](std::uint32_t workgroup) { return std::int64_t{workgroup / t.team_size}; };
   const auto stage = [&](std::int64_t columns, std::uint32_t workgroup) {
     return ceil_div(t.chunk * columns / pack, workgroup) + 1;
   };
-  const std::int64_t values = ceil_div(row_tiles * states_columns, teams(t.states_size));
-  const std::int64_t state = ceil_div(key_tiles * states_columns, teams(t.states_size));
+  const std::int64_t values = ceil_div(row_tiles * states_columns, teams(t.states.invocations));
+  const std::int64_t state = ceil_div(key_tiles * states_columns, teams(t.states.invocations));
   LoopCount loops;
-  loops.states = stage(p.key_dim, t.states_size) + stage(t.states_tile, t.states_size) + 4 +
+  loops.states = stage(p.key_dim, t.states.invocations) + stage(t.states.columns, t.states.invocations) + 4 +
                  (state + 1) * (t.chunk / depth + 2 * elements) +
                  2 * values * ((p.key_dim + t.chunk) / depth + 2 * elements);
   const std::int64_t slabs = ceil_div(p.key_dim, vulkan_chunked::kSlab) + 1;
@@ -117,6 +117,14 @@ Dispatch chunked_dispatch(const Problem& p, const Choice& choice, const DeviceIn
   return dispatch;
 }
 
+void set_serial_tile(Dispatch& dispatch, const Tiles& tiles, const vulkan_chunked::SerialTile& tile) {
+  if (tiles.cooperative) {
+    dispatch.pipeline.constants["SHARES"] = tile.shares;
+  } else {
+    dispatch.pipeline.constants["VALUE_TILE"] = tile.columns;
+  }
+}
+
 Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& device,
                    const LaunchBounds& bounds) {
   const bool cooperative = choice.geometry.subgroup_size > 0;
@@ -158,9 +166,9 @@ Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& dev
     Dispatch& scores = add("scores", {here, parts, 1}, tiles.workgroup_size, tiles.scores_bytes);
     if (gate_per_channel(p.rule)) scores.pipeline.constants["LEVELS"] = tiles.scores_levels;
     if (has_beta(p.rule)) add("invert", {here, parts, 1}, tiles.invert_size, tiles.invert_bytes);
-    Dispatch& states = add("states", {value_dim / tiles.states_tile, parts, word(p.sequences)},
-                           tiles.states_size, tiles.states_bytes);
-    if (!cooperative) states.pipeline.constants["VALUE_TILE"] = tiles.states_tile;
+    Dispatch& states = add("states", {value_dim / tiles.states.columns, parts, word(p.sequences)},
+                           tiles.states.invocations, tiles.states_bytes);
+    set_serial_tile(states, tiles, tiles.states);
     Dispatch& outputs = add("outputs", {here, word(p.heads), value_dim / tiles.outputs_tile},
                             tiles.workgroup_size, tiles.outputs_bytes);
     outputs.pipeline.constants["VALUE_TILE"] = tiles.outputs_tile;

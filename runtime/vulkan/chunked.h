@@ -26,4 +26,8 @@ Dispatch chunked_dispatch(const Problem& problem, const Choice& choice, const De
                           const vulkan_chunked::Tiles& tiles, const char* family, const std::string& kernel,
                           const Slots& slots, std::uint32_t workgroup_size, bool products = true);
 
+/// The constants of a kernel that carries a state.
+void set_serial_tile(Dispatch& dispatch, const vulkan_chunked::Tiles& tiles,
+                     const vulkan_chunked::SerialTile& tile);
+
 }  // namespace statescope::vulkan

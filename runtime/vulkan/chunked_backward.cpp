@@ -57,9 +57,9 @@ std::vector<Scratch> slot_bytes(const Problem& p, const BackwardTiles& tiles) {
 /// chunked_states.comp.
 std::int64_t reverse_loops(const Problem& p, const BackwardTiles& t) {
   const std::int64_t depth = t.forward.cooperative ? 16 : 4, pack = t.forward.cooperative ? 8 : 4;
-  const std::int64_t chunk = t.forward.chunk, tile = t.reverse_tile, elements = 32;
+  const std::int64_t chunk = t.forward.chunk, tile = t.reverse.columns, elements = 32;
   const auto stage = [&](std::int64_t cells) { return ceil_div(cells / pack, t.forward.workgroup_size) + 1; };
-  const std::int64_t teams = t.reverse_size / t.forward.team_size;
+  const std::int64_t teams = t.reverse.invocations / t.forward.team_size;
   const std::int64_t state_tiles = ceil_div(p.key_dim / kTile * (tile / kTile), teams);
   const std::int64_t value_tiles = ceil_div(chunk / kTile * (tile / kTile), teams);
   return 2 * stage(chunk * p.key_dim) + 6 * stage(chunk * tile) + stage(tile * p.key_dim) + 4 +
@@ -133,18 +133,18 @@ Dispatches chunked_backward(const Problem& p, const Choice& choice, const Device
       if (gla) scores.pipeline.constants["LEVELS"] = forward.scores_levels;
     }
     if (delta) add("invert", false, {here, parts, 1}, forward.invert_size, forward.invert_bytes);
-    Dispatch& states = add("states", true, {value_dim / forward.states_tile, parts, word(p.sequences)},
-                           forward.states_size, forward.states_bytes);
-    if (!cooperative) states.pipeline.constants["VALUE_TILE"] = forward.states_tile;
+    Dispatch& states = add("states", true, {value_dim / forward.states.columns, parts, word(p.sequences)},
+                           forward.states.invocations, forward.states_bytes);
+    set_serial_tile(states, forward, forward.states);
   };
 
   for (stretch = 0; stretch + 1 < stretches; ++stretch) add_states(false);
   for (stretch = stretches - 1; stretch >= 0; --stretch) {
     add_states(true);
     const std::uint32_t here = slot_count();
-    Dispatch& reverse = add("reverse", true, {value_dim / tiles.reverse_tile, parts, word(p.sequences)},
-                            tiles.reverse_size, tiles.reverse_bytes);
-    if (!cooperative) reverse.pipeline.constants["VALUE_TILE"] = tiles.reverse_tile;
+    Dispatch& reverse = add("reverse", true, {value_dim / tiles.reverse.columns, parts, word(p.sequences)},
+                            tiles.reverse.invocations, tiles.reverse_bytes);
+    set_serial_tile(reverse, forward, tiles.reverse);
     if (delta) {
       const std::int64_t quads = std::int64_t(forward.chunk) * p.value_dim / 4;
       add("corrections", true, {word(ceil_div(quads, size)), here, word(p.heads)}, size, 0, false);

@@ -235,6 +235,26 @@ std::vector<DType> types_of(const Device& device) {
   return out;
 }
 
+// A device with chains to spare carries wide states, one with too few of them narrow ones.
+TEST_F(VulkanChunkedForm, CarriesWideAndNarrowStates) {
+  for (const std::uint32_t multiprocessors : {1u, 1u << 16})
+    for (const auto& device :
+         reduced_devices([&](DeviceLimits& limits) { limits.multiprocessors = multiprocessors; }, {}))
+      for (DType dtype : types_of(*device))
+        for (Rule rule : {Rule::kGatedDelta, Rule::kLinear})
+          for (Pass pass : {Pass::kForward, Pass::kBackward}) {
+            if (rule == Rule::kLinear && !device->info().hardware) continue;
+            Problem p = chunked_example(rule, pass);
+            p.dtype = dtype;
+            p.seq_len = 100;
+            p.key_dim = p.value_dim = 64;
+            p.scale = default_scale(p.key_dim);
+            const bool wide = device->plan(p).geometry.value_tile > 16;
+            EXPECT_EQ(wide, multiprocessors == 1) << describe(p);
+            check(*device, p, 13, Gates::kModel);
+          }
+}
+
 TEST_F(VulkanChunkedForm, RepeatsBitForBit) {
   for (const auto& device : devices())
     for (DType dtype : types_of(*device))
@@ -264,8 +284,8 @@ TEST_F(VulkanChunkedForm, TakesResets) {
             if (i / channels % 7 == 3) gates[i] = i % 2 ? -1e6f : -1e9f;
           for (const OutputError& e :
                compare_outputs(p, run(*device, p, inputs), cpu::run_recurrent(p, inputs)))
-            EXPECT_TRUE(e.ok()) << describe(p) << " on " << device->info().description << ": "
-                                << name(e.slot) << " " << e.error;
+            EXPECT_TRUE(e.ok()) << describe(p) << " on " << device->info().description << ": " << name(e.slot)
+                                << " " << e.error;
         }
 }
 

@@ -63,6 +63,26 @@ INSTANTIATE_TEST_SUITE_P(Vulkan, VulkanCooperative,
                                          Combination{Rule::kGatedDelta, Pass::kBackward}),
                          name_of);
 
+// Sixteen columns of a state, and of its gradient, by one team and by four: what fits 32 KB.
+class VulkanCooperativeShares : public VulkanCooperative {};
+
+TEST_P(VulkanCooperativeShares, AgreesWithTheReference) {
+  for (const auto& [device, dtype] : runs_) {
+    Problem p = problem_of(GetParam(), dtype);
+    const std::uint32_t shares = p.rule == Rule::kSsd ? 4 : 1;
+    p.key_dim = 64;
+    p.value_dim = 64 / shares;
+    p.scale = default_scale(p.key_dim);
+    EXPECT_EQ(vulkan_chunked::tiles_of(p, device->info().limits, true).states.shares, shares);
+    check(*device, p, 5, Gates::kModel);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Vulkan, VulkanCooperativeShares,
+                         testing::Values(Combination{Rule::kSsd, Pass::kBackward},
+                                         Combination{Rule::kGatedDelta, Pass::kBackward}),
+                         name_of);
+
 class VulkanCooperativeFrontEnd : public VulkanCooperative {};
 
 TEST_P(VulkanCooperativeFrontEnd, AgreesWithTheReference) {
