@@ -40,7 +40,7 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
   t.pairs_bytes =
       (std::max(values, ways ? chunk * (chunk / 4 + 1) : 0) + (f.cooperative || gla ? squares * square : 0)) *
           kCellBytes +
-      (ways ? (1 + (delta ? 1 : 0) + chunk / kTile) * chunk * 4 : 0);
+      (ways ? (1 + (delta ? 1 : 0) + 2 * chunk / kTile) * chunk * 4 : 0);
 
   const std::size_t states = cells(t.columns, t.key_tile), rows = cells(chunk, t.key_tile);
   const std::size_t column_step = t.teams / (chunk / kTile);
@@ -56,7 +56,7 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
     const std::size_t slab =
         std::max(cells(t.gradient_columns, chunk) + cells(t.gradient_columns, t.key_tile),
                  values - cells(t.columns, chunk) + states);
-    const std::size_t parts = 2 * chunk * (column_step * (f.cooperative ? 16 : 4) / 4 + 1);
+    const std::size_t parts = chunk * (column_step * (f.cooperative ? 16 : 4) / 4 + 1);
     t.gradients_bytes = f.cooperative ? rows + std::max(slab, rows + std::max(parts, squares * square))
                                       : std::max(slab, parts);
     t.gradients_bytes *= kCellBytes;
@@ -66,8 +66,9 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
   const std::size_t outputs = cells(chunk, t.values_tile);
   t.values_bytes = std::max({keys, square, outputs}) * kCellBytes;
   if (f.cooperative) t.values_bytes += std::max(cells(t.values_tile, key_dim), outputs) * kCellBytes;
+  if (p.rule == Rule::kSsd) t.values_bytes += chunk * 4;
 
-  t.gate_gradients_bytes = 2 * chunk * 4;
+  t.gate_gradients_bytes = (2 * chunk + kThroughs) * 4;
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 
 namespace statescope::vulkan_chunked {
 
+constexpr std::size_t kThroughs = 16;  ///< chunked_gradients.comp's parts of <S, D>
+
 struct BackwardTiles {
   Tiles forward;            ///< of the kernels that backward shares with it
   std::uint32_t teams = 0;  ///< of a workgroup

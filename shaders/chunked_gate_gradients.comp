@@ -1,8 +1,9 @@
 // dg and dbeta from their terms by the ways that these take through a chunk (runtime/cpu/chunked.h):
-//   dg_t = through + sum_{i>=t} from_state_i + sum_{j<t} beta_j to_state_j + pairs_t,  dbeta_j = to_state_j + pairs_j
-// A workgroup a chunk of a subhead, an invocation a token.
+//   dg_t = through + sum_{i>=t} from_state_i + sum_{j<t} (beta_j (to_state_j + columns_j) - rows_j)
+//   dbeta_j = to_state_j + columns_j
+// with the sums of rows and of columns that chunked_pairs.comp leaves. A workgroup a chunk of a subhead, an invocation a token.
 //
-// Shared memory, float: from_state and to_state [C].
+// Shared memory, float: up_to and past [C], what of a token counts for those up to it and for those past it; throughs [16].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "chunked.glsl"
@@ -10,7 +11,7 @@
 layout(constant_id = 5) const uint KEY_TILE = 16;
 
 layout(binding = 5) readonly buffer StateWaysBuffer { float data[]; } state_ways;  // as chunked_gradients.comp leaves them
-layout(binding = 6) readonly buffer PairWaysBuffer { float data[]; } pair_ways;    // [parts, 2, C]: terms of dg, of dbeta
+layout(binding = 6) readonly buffer PairWaysBuffer { float data[]; } pair_ways;    // [parts, 2, C]: sums of rows, of columns
 layout(binding = 7) writeonly buffer DgBuffer { float data[]; } dg;                // [B, T, H, E]
 #if RULE == GATED_DELTA
 layout(binding = 8) readonly buffer BetaBuffer { float data[]; } beta;             // [B, T, H, E]
@@ -20,33 +21,45 @@ layout(binding = 9) writeonly buffer DbetaBuffer { float data[]; } dbeta;       
 const uint KEY_PARTS = KEY_DIM / KEY_TILE;
 const uint THROUGHS = 16;
 
-shared float from_state[CHUNK];
-shared float to_state[CHUNK];
+shared vec4 up_to[CHUNK / 4];
+shared vec4 past[CHUNK / 4];
+shared vec4 throughs[THROUGHS / 4];
 
 void main() {
   const uint token = gl_LocalInvocationIndex;
   const uint head = gl_WorkGroupID.y / expansion, subhead = gl_WorkGroupID.y % expansion;
   const Chunk chunk = chunk_in(gl_WorkGroupID.x);
   if (chunk.tokens == 0) return;
-  const uint part = part_of(chunk, head, subhead), gate = gate_row(chunk.begin + token, head, subhead);
+  const uint part = part_of(chunk, head, subhead);
+  const uint gate = gate_row(chunk.begin + min(token, chunk.tokens - 1), head, subhead);
   const bool there = token < chunk.tokens;
 
+  const float row = pair_ways.data[part * 2 * CHUNK + token], column = pair_ways.data[(part * 2 + 1) * CHUNK + token];
+  const float last = gamma.data[part * CHUNK + CHUNK - 1];
+#if RULE == GATED_DELTA
+  const float strength = beta.data[gate];
+#endif
   float from = 0, to = 0, through = 0;
   for (uint n = 0; n < KEY_PARTS; ++n) {
     const uint at = (part * KEY_PARTS + n) * (2 * CHUNK + THROUGHS);
     from += state_ways.data[at + token];
     to += state_ways.data[at + CHUNK + token];
-    for (uint i = 0; i < THROUGHS; ++i) through += state_ways.data[at + 2 * CHUNK + i];
+    through += state_ways.data[at + 2 * CHUNK + token % THROUGHS];
   }
 #if RULE == GATED_DELTA
-  if (there) dbeta.data[gate] = to + pair_ways.data[(part * 2 + 1) * CHUNK + token];
-  to *= there ? beta.data[gate] : 0;
-  from -= to;  // which k_i . dK_i has in it
+  if (there) dbeta.data[gate] = to + column;
+  const float weight = there ? strength : 0;
+  from -= weight * to;  // which k_i . dK_i has in it
+#else
+  const float weight = 1;
 #endif
-  from_state[token] = from;
-  to_state[token] = to;
+  up_to[token / 4][token % 4] = from;
+  past[token / 4][token % 4] = weight * (to + column) - row;
+  if (token < THROUGHS) throughs[token / 4][token % 4] = through;
   barrier();
-  float sum = exp(gamma.data[part * CHUNK + CHUNK - 1]) * through + pair_ways.data[part * 2 * CHUNK + token];
-  for (uint i = 0; i < CHUNK; ++i) sum += i < token ? to_state[i] : from_state[i];
-  if (there) dg.data[gate] = sum;
+  vec4 sum = vec4(0), all = vec4(0);
+  for (uint i = 0; i < CHUNK / 4; ++i)
+    sum += mix(up_to[i], past[i], lessThan(4 * i + uvec4(0, 1, 2, 3), uvec4(token)));
+  for (uint i = 0; i < THROUGHS / 4; ++i) all += throughs[i];
+  if (there) dg.data[gate] = dot(exp(last) * all + sum, vec4(1));
 }

@@ -16,7 +16,8 @@
 // Shared memory, Cell: pool, where matrices are cooperative K [C][KEY_TILE / PACK + 1] first, then the longest of
 //   R^T [GRADIENT_TILE][C / PACK + 1], D^T [GRADIENT_TILE][KEY_TILE / PACK + 1];
 //   dO [C][VALUE_TILE / PACK + 1], dR alike, S^T [VALUE_TILE][KEY_TILE / PACK + 1];
-//   parts of sums of rows, and where matrices are cooperative before them Q as K, M and N [C][C / PACK + 1] in their place.
+//   parts of sums of rows (of those to S+ where the slabs lie), and where matrices are cooperative before them Q as K, M and N
+//   [C][C / PACK + 1] in their place.
 // float: ssd and gated_delta from_start and to_end [C], inners, one an invocation; gated_delta betas [C].
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -26,6 +27,7 @@
 
 layout(constant_id = 4) const uint VALUE_TILE = 16;     // columns of V at a time, with S
 layout(constant_id = 9) const uint GRADIENT_TILE = 16;  // and with D
+layout(constant_id = 14) const uint VALUE_DIM = 64;     // V
 layout(constant_id = 5) const uint KEY_TILE = 16;       // channels of K of a workgroup
 layout(constant_id = 6) const uint GROUP = 1;           // heads that share q and k
 
@@ -82,7 +84,7 @@ const uint STATE_END = CORRECTIONS;
 const uint PAIRS_END = KEY_PAIRS;
 #endif
 const uint SLAB_END = GRADIENT_END > STATE_END ? GRADIENT_END : STATE_END;
-const uint PARTS_END = FIRST_PART + 2 * CHUNK * PART_STRIDE;
+const uint PARTS_END = FIRST_PART + CHUNK * PART_STRIDE;
 #if COOPERATIVE
 const uint OTHER_END = PARTS_END > PAIRS_END ? PARTS_END : PAIRS_END;
 #else
@@ -132,11 +134,11 @@ void main() {
 
   // What is fetched while something else is multiplied.
 #define ROW_PACK(buffer_) \
-  (row < rows.count ? buffer_.data[rows.first + row * rows.stride + first_channel / PACK + pack] : Pack(0))
+  buffer_.data[rows.first + min(row, rows.count - 1) * rows.stride + first_channel / PACK + pack]
 #define STATE_PACK(buffer_, first) \
   buffer_.data[(part * value_dim + (first) + row) * KEY_PACKS + first_channel / PACK + pack]
 #define SQUARE_PACK(buffer_) \
-  (pack * PACK / TILE <= row / TILE ? buffer_.data[square_at + row * CHUNK_PACKS + pack] : Pack(0))
+  buffer_.data[square_at + row * CHUNK_PACKS + min(pack, row / TILE * LINE + LINE - 1)]
   Pack afters[FETCHES(GRADIENT_TILE, TILE_PACKS)], errors[FETCHES(GRADIENT_TILE, CHUNK_PACKS)];
 #define FETCH_GRADIENT(first)                                                             \
   {                                                                                       \
@@ -165,8 +167,7 @@ void main() {
     FETCH_BOTH_STATES(first)                                                                                        \
     FETCH_CORRECTIONS(first)                                                                                        \
     FETCH(outputs, CHUNK, VALUE_PACKS,                                                                              \
-          row < chunk.tokens ? d_o.data[((chunk.begin + row) * heads + head) * value_packs + (first) / PACK + pack] \
-                             : Pack(0))                                                                             \
+          d_o.data[((chunk.begin + min(row, chunk.tokens - 1)) * heads + head) * value_packs + (first) / PACK + pack]) \
   }
 #if COOPERATIVE
   Pack fetched_keys[FETCHES(CHUNK, TILE_PACKS)], fetched_queries[FETCHES(CHUNK, TILE_PACKS)];
@@ -194,10 +195,10 @@ void main() {
 #if RULE != LINEAR
     const float last = gamma.data[part * CHUNK + CHUNK - 1];
     float heres[FETCHES(CHUNK, 1)];
-    FETCH(heres, CHUNK, 1, gamma.data[part * CHUNK + row])
+    FETCH_TOKENS(heres, gamma.data[part * CHUNK + row])
 #if RULE == GATED_DELTA
     float strengths[FETCHES(CHUNK, 1)];
-    FETCH(strengths, CHUNK, 1, row < chunk.tokens ? beta.data[gate_row(chunk.begin + row, head, subhead)] : 0)
+    FETCH_TOKENS(strengths, beta.data[gate_row(chunk.begin + min(row, chunk.tokens - 1), head, subhead)])
 #endif
     barrier();
     UNROLLED for (uint n = 0; n < FETCHES(CHUNK, 1); ++n) {
@@ -206,25 +207,26 @@ void main() {
       from_start[i / 4][i % 4] = exp(heres[n]);
       to_end[i / 4][i % 4] = exp(last - heres[n]);
 #if RULE == GATED_DELTA
-      betas[i / 4][i % 4] = strengths[n];
+      betas[i / 4][i % 4] = i < chunk.tokens ? strengths[n] : 0;
 #endif
     }
     float inner = 0;
 #endif
 #if COOPERATIVE
-    if (member == 0) PLACE_AT(pool, KEYS, TILE_STRIDE, CHUNK, TILE_PACKS, fetched_keys)
+    if (member == 0) {
+      PLACE_EACH(pool, KEYS, TILE_STRIDE, CHUNK, TILE_PACKS, row < chunk.tokens ? cell(fetched_keys[n_]) : Cell(0))
+    }
 #endif
 
     Sum after[TEAM_TILES];  // R D^T, in the end dK
     UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) after[n] = EMPTY;
-    for (uint first = 0; first < value_dim;) {
+    UNROLLED for (uint first = 0; first < VALUE_DIM; first += GRADIENT_TILE) {
       barrier();
       PLACE_AT(pool, GRADIENTS, TILE_STRIDE, GRADIENT_TILE, TILE_PACKS, afters)
       PLACE_AT(pool, ERRORS, CHUNK_STRIDE, GRADIENT_TILE, CHUNK_PACKS, errors)
       barrier();
-      first += GRADIENT_TILE;
-      if (first < value_dim) {
-        FETCH_GRADIENT(first)
+      if (first + GRADIENT_TILE < VALUE_DIM) {
+        FETCH_GRADIENT(first + GRADIENT_TILE)
       } else {
         FETCH_STATE(0)
       }
@@ -256,11 +258,21 @@ void main() {
       after[n] = PRODUCT(strength, after[n]);
 #endif
     }
+    const uint part_at = row * PART_STRIDE + team_index() / ROW_TILES * (PARTS / 4);
+    barrier();
+    if (team_index() < ROW_TILES * COLUMN_STEP) STORE_ROW_PARTS(to_state, pool, SLAB + part_at, PART_STRIDE);
+    const uint ways_at = (part * (KEY_DIM / KEY_TILE) + gl_WorkGroupID.x) * (2 * CHUNK + THROUGHS);
+    barrier();
+    if (thread < CHUNK) {
+      vec4 sum = vec4(0);
+      UNROLLED for (uint n = 0; n < COLUMN_STEP * PARTS / 4; ++n) sum += floats_of(pool[SLAB + thread * PART_STRIDE + n]);
+      state_ways.data[ways_at + CHUNK + thread] = dot(sum, vec4(1));
+    }
 #endif
 
     Sum before[TEAM_TILES];  // dO S^T, in the end dQ
     UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) before[n] = EMPTY;
-    for (uint first = 0; first < value_dim;) {
+    UNROLLED for (uint first = 0; first < VALUE_DIM; first += VALUE_TILE) {
       barrier();
 #if RULE != LINEAR
       UNROLLED for (uint n = 0; n < FETCHES(VALUE_TILE, TILE_PACKS); ++n) {
@@ -268,18 +280,14 @@ void main() {
       }
 #endif
       PLACE_AT(pool, STATES, TILE_STRIDE, VALUE_TILE, TILE_PACKS, befores)
-      PLACE_AT(pool, OUTPUTS, VALUE_STRIDE, CHUNK, VALUE_PACKS, outputs)
+      PLACE_EACH(pool, OUTPUTS, VALUE_STRIDE, CHUNK, VALUE_PACKS, row < chunk.tokens ? cell(outputs[n_]) : Cell(0))
 #if RULE == GATED_DELTA
-      UNROLLED for (uint n = 0; n < FETCHES(CHUNK, VALUE_PACKS); ++n) {
-        const uint i = (thread + n * THREADS) / VALUE_PACKS, pack = (thread + n * THREADS) % VALUE_PACKS;
-        if (i < CHUNK)
-          pool[CORRECTIONS + i * VALUE_STRIDE + pack] = cell(scaled(widen(corrects[n]), -from_start[i / 4][i % 4]));
-      }
+      PLACE_EACH(pool, CORRECTIONS, VALUE_STRIDE, CHUNK, VALUE_PACKS,
+                 cell(scaled(widen(corrects[n_]), -from_start[row / 4][row % 4])))
 #endif
       barrier();
-      first += VALUE_TILE;
-      if (first < value_dim) {
-        FETCH_STATE(first)
+      if (first + VALUE_TILE < VALUE_DIM) {
+        FETCH_STATE(first + VALUE_TILE)
       } else {
         FETCH_QUERIES
       }
@@ -305,7 +313,7 @@ void main() {
 
 #if COOPERATIVE
     barrier();
-    PLACE_AT(pool, QUERIES, TILE_STRIDE, CHUNK, TILE_PACKS, fetched_queries)
+    PLACE_EACH(pool, QUERIES, TILE_STRIDE, CHUNK, TILE_PACKS, row < chunk.tokens ? cell(fetched_queries[n_]) : Cell(0))
     barrier();
 #endif
 #if COOPERATIVE
@@ -344,22 +352,17 @@ void main() {
 #if !COOPERATIVE
     barrier();
 #endif
-    const uint part_at = FIRST_PART + row * PART_STRIDE + team_index() / ROW_TILES * (PARTS / 4);
     FETCH_PAIRS
-    if (team_index() < ROW_TILES * COLUMN_STEP) {
-      STORE_ROW_PARTS(from_state, pool, part_at, PART_STRIDE);
-      STORE_ROW_PARTS(to_state, pool, part_at + CHUNK * PART_STRIDE, PART_STRIDE);
-    }
+    if (team_index() < ROW_TILES * COLUMN_STEP) STORE_ROW_PARTS(from_state, pool, FIRST_PART + part_at, PART_STRIDE);
     barrier();
-    const uint ways_at = (part * (KEY_DIM / KEY_TILE) + gl_WorkGroupID.x) * (2 * CHUNK + THROUGHS);
-    for (uint i = thread; i < 2 * CHUNK + THROUGHS; i += THREADS) {
+    for (uint i = thread; i < CHUNK + THROUGHS; i += THREADS) {
       float sum = 0;
-      if (i < 2 * CHUNK) {
-        for (uint n = 0; n < COLUMN_STEP * PARTS / 4; ++n) sum += dot(floats_of(pool[FIRST_PART + i * PART_STRIDE + n]), vec4(1));
+      if (i < CHUNK) {
+        UNROLLED for (uint n = 0; n < COLUMN_STEP * PARTS / 4; ++n) sum += dot(floats_of(pool[FIRST_PART + i * PART_STRIDE + n]), vec4(1));
       } else {
-        for (uint n = i - 2 * CHUNK; n < THREADS; n += THROUGHS) sum += inners[n];
+        UNROLLED for (uint n = 0; n < THREADS / THROUGHS; ++n) sum += inners[i - CHUNK + n * THROUGHS];
       }
-      state_ways.data[ways_at + i] = sum;
+      state_ways.data[ways_at + (i < CHUNK ? i : i + CHUNK)] = sum;
     }
 #endif
 
@@ -417,8 +420,9 @@ void main() {
     STORE_CELLS(key_sums[n], pool, KEYS + at, TILE_STRIDE);
   }
   barrier();
-  for (uint i = thread; i < chunk.tokens * TILE_PACKS; i += THREADS) {
-    const uint token = i / TILE_PACKS, pack = i % TILE_PACKS;
+  UNROLLED for (uint n = 0; n < FETCHES(CHUNK, TILE_PACKS); ++n) {
+    const uint token = (thread + n * THREADS) / TILE_PACKS, pack = (thread + n * THREADS) % TILE_PACKS;
+    if (token >= chunk.tokens) continue;
     const uint at = rows.first + token * rows.stride + first_channel / PACK + pack;
     dq.data[at] = pack_of(pool[QUERIES + token * TILE_STRIDE + pack]);
     dk.data[at] = pack_of(pool[KEYS + token * TILE_STRIDE + pack]);

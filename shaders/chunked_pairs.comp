@@ -6,24 +6,28 @@
 //
 // And the ways between two tokens (runtime/cpu/chunked.h), with Z_ij = scale P_ij do_i . r_j - G_ij dr_i . r_j:
 //   dg_t gets sum_{j<t<=i} beta_j Z_ij,  dbeta_j gets sum_i Z_ij
+// of which this kernel leaves the sums of columns, sum_i Z_ij, and of rows, sum_j beta_j Z_ij: what begins before t less what
+// ends before t is what leads past it.
 //
 // Shared memory, Cell: tiles, the longest of dO [C][VALUE_TILE / PACK + 1] with R^T [VALUE_TILE][C / PACK + 1] and dR as dO,
 // and of Z float [C][C + 4]; where matrices are cooperative, and of gla, squares, two of [C][C / PACK + 1]: P and G, then M and N.
-// float: ssd and gated_delta gammas [C] and sums [C / 16][C], gated_delta betas [C].
+// float: ssd and gated_delta gammas [C] and sums [2][C / 16][C], gated_delta betas [C].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #define NO_POSITIONS 1
 #include "chunked.glsl"
+#include "chunked_keys.glsl"
 
 layout(constant_id = 4) const uint VALUE_TILE = 16;  // columns of V at a time
 
+layout(constant_id = 14) const uint VALUE_DIM = 64;  // V
 layout(binding = 5) readonly buffer DoBuffer { Pack data[]; } d_o;                // [B, T, H, V]
 layout(binding = 6) readonly buffer CorrectedBuffer { Pack data[]; } corrected;   // as chunked_states.comp leaves it: R^T
 layout(binding = 7) writeonly buffer PairsBuffer { Pack data[]; } pairs;          // [parts, C, C], gla [slots, H, C, C]: M
 #define MIRRORED (RULE == GLA)
 #if RULE == SSD || RULE == GATED_DELTA
 layout(binding = 8) readonly buffer ScoresBuffer { Pack data[]; } scores;         // [parts, C, C]: P
-layout(binding = 9) writeonly buffer PairWaysBuffer { float data[]; } pair_ways;  // [parts, 2, C]: terms of dg, of dbeta
+layout(binding = 9) writeonly buffer PairWaysBuffer { float data[]; } pair_ways;  // [parts, 2, C]: sums of rows, of columns
 #define WAYS 1
 #endif
 #if RULE == GATED_DELTA
@@ -70,16 +74,13 @@ shared vec4 betas[CHUNK / 4];
 #else
 #define STRENGTHS(quad) vec4(1)
 #endif
-shared float sums[CHUNK * ROW_TILES];
+shared float sums[2 * CHUNK * ROW_TILES];
 #endif
 
-// The way of Z from the token of a column to that of a row, or the sum of several.
 #if COOPERATIVE
 float way(uint row, uint column) { return uintBitsToFloat(tiles[row * WAY_STRIDE + column / 4][column % 4]); }
-void set_way(uint row, uint column, float x) { tiles[row * WAY_STRIDE + column / 4][column % 4] = floatBitsToUint(x); }
 #else
 float way(uint row, uint column) { return tiles[row * WAY_STRIDE + column / 4][column % 4]; }
-void set_way(uint row, uint column, float x) { tiles[row * WAY_STRIDE + column / 4][column % 4] = x; }
 #endif
 
 #if MIRRORED
@@ -122,8 +123,7 @@ void main() {
 #define FETCH_COLUMNS(first)                                                                                  \
   {                                                                                                           \
     FETCH(outputs, CHUNK, VALUE_PACKS,                                                                        \
-          row < chunk.tokens ? d_o.data[((chunk.begin + row) * heads + head) * value_packs + (first) / PACK + pack] \
-                             : Pack(0))                                                                       \
+          d_o.data[((chunk.begin + min(row, chunk.tokens - 1)) * heads + head) * value_packs + (first) / PACK + pack]) \
     FETCH(errors, VALUE_TILE, CHUNK_PACKS,                                                                    \
           corrected.data[(values_part * value_dim + (first) + row) * CHUNK_PACKS + pack])                     \
     FETCH_CORRECTIONS(first)                                                                                  \
@@ -134,7 +134,7 @@ void main() {
 #define FETCH_SQUARE(fetched, buffer_)      \
   Pack fetched[FETCHES(CHUNK, CHUNK_PACKS)]; \
   FETCH(fetched, CHUNK, CHUNK_PACKS,        \
-        pack * PACK / TILE <= row / TILE ? buffer_.data[square_at + row * CHUNK_PACKS + pack] : Pack(0))
+        buffer_.data[square_at + row * CHUNK_PACKS + min(pack, row / TILE * LINE + LINE - 1)])
   FETCH_SQUARE(fetched_scores, scores)
 #if RULE == GATED_DELTA
   FETCH_SQUARE(fetched_gram, gram)
@@ -153,10 +153,18 @@ void main() {
   }
   FETCH_COLUMNS(0)
 #if WAYS
-  for (uint i = thread; i < CHUNK; i += THREADS) {
-    gammas[i / 4][i % 4] = gamma.data[part * CHUNK + i];
+  float heres[FETCHES(CHUNK, 1)];
+  FETCH_TOKENS(heres, gamma.data[part * CHUNK + row])
 #if RULE == GATED_DELTA
-    betas[i / 4][i % 4] = i < chunk.tokens ? beta.data[gate_row(chunk.begin + i, head, subhead)] : 0;
+  float strengths[FETCHES(CHUNK, 1)];
+  FETCH_TOKENS(strengths, beta.data[gate_row(chunk.begin + min(row, chunk.tokens - 1), head, subhead)])
+#endif
+  UNROLLED for (uint n = 0; n < FETCHES(CHUNK, 1); ++n) {
+    const uint i = thread + n * THREADS;
+    if (i >= CHUNK) continue;
+    gammas[i / 4][i % 4] = heres[n];
+#if RULE == GATED_DELTA
+    betas[i / 4][i % 4] = i < chunk.tokens ? strengths[n] : 0;
 #endif
   }
 #endif
@@ -166,16 +174,15 @@ void main() {
   PLACE_AT(squares, CHUNK * CHUNK_STRIDE, CHUNK_STRIDE, CHUNK, CHUNK_PACKS, fetched_gram)
 #endif
 #endif
-  for (uint first = 0; first < value_dim;) {
+  UNROLLED for (uint first = 0; first < VALUE_DIM; first += VALUE_TILE) {
     barrier();
-    PLACE_AT(tiles, OUTPUTS, VALUE_STRIDE, CHUNK, VALUE_PACKS, outputs)
+    PLACE_EACH(tiles, OUTPUTS, VALUE_STRIDE, CHUNK, VALUE_PACKS, row < chunk.tokens ? cell(outputs[n_]) : Cell(0))
     PLACE_AT(tiles, ERRORS, CHUNK_STRIDE, VALUE_TILE, CHUNK_PACKS, errors)
 #if RULE == GATED_DELTA
     PLACE_AT(tiles, CORRECTIONS, VALUE_STRIDE, CHUNK, VALUE_PACKS, corrects)
 #endif
     barrier();
-    first += VALUE_TILE;
-    if (first < value_dim) FETCH_COLUMNS(first)
+    if (first + VALUE_TILE < VALUE_DIM) FETCH_COLUMNS(first + VALUE_TILE)
     UNROLLED for (uint d = 0; d < steps(VALUE_TILE); d += DEPTH) {
       Left output_rows;
       LOAD_LEFT(output_rows, tiles, OUTPUTS + row * VALUE_STRIDE + d / PACK, VALUE_STRIDE);
@@ -264,18 +271,6 @@ void main() {
 #endif
 #endif
   }
-#if WAYS
-  barrier();
-  // sum_{i>=t} Z_ij within 16 rows, in the place of Z_tj.
-  for (uint i = thread; i < CHUNK * ROW_TILES; i += THREADS) {
-    const uint column = i % CHUNK, first = i / CHUNK * TILE;
-    if (first + TILE <= column) continue;
-    float ways[TILE];
-    UNROLLED for (uint t = 0; t < TILE; ++t) ways[t] = way(first + t, column);
-    UNROLLED for (uint t = TILE - 1; t > 0; --t) ways[t - 1] += ways[t];
-    UNROLLED for (uint t = 0; t < TILE; ++t) set_way(first + t, column, ways[t]);
-  }
-#endif
   barrier();
 #if MIRRORED
   for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
@@ -283,7 +278,8 @@ void main() {
     pairs.data[square_at + i] = narrow(MASK(MIRRORED_ENTRY));
   }
 #elif COOPERATIVE
-  for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
+  UNROLLED for (uint n = 0; n < FETCHES(CHUNK, CHUNK_PACKS); ++n) {
+    const uint i = thread + n * THREADS;
     const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
     if (pack * PACK / TILE > row / TILE) continue;
 #define BELOW(n) (pack * PACK + n <= row)
@@ -296,24 +292,24 @@ void main() {
   }
 #endif
 #if WAYS
-  // A token's sum over 16 columns, then over these blocks of columns.
+  // Of a token the sums over 16 columns, and over 16 rows.
   for (uint i = thread; i < CHUNK * ROW_TILES; i += THREADS) {
-    const uint t = i % CHUNK, first = i / CHUNK * TILE;
-    float sum = 0;
-    if (first <= t) {
-      UNROLLED for (uint j = first; j < first + TILE; j += 4) {
-        vec4 ways = floats_of(tiles[t * WAY_STRIDE + j / 4]);
-        UNROLLED for (uint row = TILE; row < CHUNK; row += TILE)
-          if (row > t) ways += floats_of(tiles[row * WAY_STRIDE + j / 4]);
-        sum += dot(mix(vec4(0), STRENGTHS(j / 4) * ways, lessThan(uvec4(j, j + 1, j + 2, j + 3), uvec4(t))), vec4(1));
-      }
-    }
-    sums[i] = sum;
+    const uint token = i % CHUNK, first = i / CHUNK * TILE;
+    vec4 by_row = vec4(0);
+    float by_column = 0;
+    if (first <= token)
+      UNROLLED for (uint j = first; j < first + TILE; j += 4)
+        by_row += STRENGTHS(j / 4) * floats_of(tiles[token * WAY_STRIDE + j / 4]);
+    if (first + TILE > token)
+      UNROLLED for (uint row = first; row < first + TILE; ++row) by_column += way(row, token);
+    sums[i] = dot(by_row, vec4(1));
+    sums[CHUNK * ROW_TILES + i] = by_column;
   }
   barrier();
   for (uint i = thread; i < 2 * CHUNK; i += THREADS) {
+    const uint at = i / CHUNK * CHUNK * ROW_TILES + i % CHUNK;
     float sum = 0;
-    for (uint n = i < CHUNK ? 0 : (i - CHUNK) / TILE; n < ROW_TILES; ++n) sum += i < CHUNK ? sums[n * CHUNK + i] : way(n * TILE, i - CHUNK);
+    UNROLLED for (uint n = 0; n < ROW_TILES; ++n) sum += sums[at + n * CHUNK];
     pair_ways.data[part * 2 * CHUNK + i] = sum;
   }
 #endif

@@ -33,14 +33,17 @@ shared Cell lefts[CHUNK * (LONGER_STRIDE > VALUE_STRIDE ? LONGER_STRIDE : VALUE_
 #if COOPERATIVE
 shared Cell rights[VALUE_TILE * KEY_STRIDE > CHUNK * VALUE_STRIDE ? VALUE_TILE * KEY_STRIDE : CHUNK * VALUE_STRIDE];
 #endif
+#if RULE == SSD
+shared vec4 decays[CHUNK / 4];  // e^{γ_C - γ}
+#endif
 
 void main() {
   const uint thread = thread_index(), team = team_index();
   const uint head = gl_WorkGroupID.y;
   const uint value_packs = value_dim / PACK;
-  const Chunk chunk = chunk_in(gl_WorkGroupID.x);
+  const Chunk chunk = chunk_in(gl_WorkGroupID.z);
   if (chunk.tokens == 0) return;
-  const uint first_column = gl_WorkGroupID.z * VALUE_TILE;
+  const uint first_column = gl_WorkGroupID.x * VALUE_TILE;
   const uint column = team % COLUMN_TILES * TILE;  // of this team's tiles, which are ROW_STEP tiles apart
   const uint first_row = team / COLUMN_TILES * TILE;
   const Rows outputs = Rows((chunk.begin * heads + head) * value_packs + first_column / PACK, heads * value_packs, chunk.tokens);
@@ -56,18 +59,24 @@ void main() {
 #if COOPERATIVE
   Pack fetched[FETCHES(VALUE_TILE, KEY_PACKS)];
 #define FETCH_GRADIENTS FETCH(fetched, VALUE_TILE, KEY_PACKS, gradients.data[gradients_at + row * KEY_PACKS + pack])
+#define PLACE_GRADIENTS PLACE(rights, KEY_STRIDE, VALUE_TILE, KEY_PACKS, fetched)
 #else
 #define FETCH_GRADIENTS
+#define PLACE_GRADIENTS
 #endif
 #if RULE == SSD
-  float decays[FETCHES(CHUNK, KEY_PACKS)], last;
-#define FETCH_DECAYS                                                       \
-  FETCH(decays, CHUNK, KEY_PACKS, gamma.data[part * CHUNK + row])          \
+  float heres[FETCHES(CHUNK, 1)], last;
+#define FETCH_DECAYS                                             \
+  FETCH_TOKENS(heres, gamma.data[part * CHUNK + row])            \
   last = gamma.data[part * CHUNK + CHUNK - 1];
-#define DECAYED(n) cell(scaled(widen(keys[n]), exp(last - decays[n])))
+#define PLACE_DECAYS                                             \
+  UNROLLED for (uint n = 0; n < FETCHES(CHUNK, 1); ++n) {        \
+    const uint i = thread + n * THREADS;                         \
+    if (i < CHUNK) decays[i / 4][i % 4] = exp(last - heres[n]);  \
+  }
 #else
 #define FETCH_DECAYS
-#define DECAYED(n) cell(keys[n])
+#define PLACE_DECAYS
 #endif
 #if RULE == GLA
 #define KEY_ROWS(subhead) part_rows(part)
@@ -77,69 +86,93 @@ void main() {
 #define KEY_ROW(at) k.data[at]
 #endif
   uint gradients_at;
-#define FETCH_SUBHEAD(subhead)                                                                                    \
-  {                                                                                                               \
-    const uint part = part_of(chunk, head, subhead);                                                              \
-    const Rows rows = KEY_ROWS(subhead);                                                                                   \
-    gradients_at = (part * value_dim + first_column) * KEY_PACKS;                                                 \
-    FETCH(keys, CHUNK, KEY_PACKS, row < rows.count ? KEY_ROW(rows.first + row * rows.stride + pack) : Pack(0))    \
-    FETCH_DECAYS                                                                                                  \
-    FETCH_GRADIENTS                                                                                               \
-    FETCH(scored, CHUNK, CHUNK_PACKS,                                                                             \
-          row < chunk.tokens && pack * PACK / TILE <= row / TILE ? scores.data[(part * CHUNK + row) * CHUNK_PACKS + pack] \
-                                                                 : Pack(0))                                       \
+#define FETCH_SUBHEAD(subhead)                                                                               \
+  {                                                                                                          \
+    const uint part = part_of(chunk, head, subhead);                                                         \
+    const Rows rows = KEY_ROWS(subhead);                                                                     \
+    gradients_at = (part * value_dim + first_column) * KEY_PACKS;                                            \
+    FETCH(keys, CHUNK, KEY_PACKS, KEY_ROW(rows.first + min(row, chunk.tokens - 1) * rows.stride + pack))      \
+    FETCH_DECAYS                                                                                             \
+    FETCH_GRADIENTS                                                                                          \
+    FETCH(scored, CHUNK, CHUNK_PACKS,                                                                        \
+          scores.data[(part * CHUNK + min(row, chunk.tokens - 1)) * CHUNK_PACKS + min(pack, row / TILE * LINE + LINE - 1)]) \
+  }
+#define PLACE_SUBHEAD                                                                                        \
+  {                                                                                                          \
+    barrier();                                                                                               \
+    PLACE(lefts, KEY_STRIDE, CHUNK, KEY_PACKS, keys)                                                         \
+    PLACE_GRADIENTS                                                                                          \
+    PLACE_DECAYS                                                                                             \
+    UNROLLED for (uint n = 0; n < SCORE_PACKS; ++n) score_sums[n] = sum_of(score_sums[n], widen(scored[n]));  \
+    barrier();                                                                                               \
   }
 #if COOPERATIVE
-  FETCH_SUBHEAD(0)
+#define GRADIENTS_RIGHT(right, channel) \
+  LOAD_RIGHT_TRANSPOSED(right, rights, column * KEY_STRIDE + (channel) / PACK, KEY_STRIDE)
+#else
+#define GRADIENTS_RIGHT(right, channel) \
+  LOAD_RIGHT_TRANSPOSED(right, gradients.data, gradients_at + column * KEY_PACKS + (channel) / PACK, KEY_PACKS)
 #endif
+#if RULE == SSD
+  Sum parts_[TEAM_TILES];
+#define OF_SUBHEAD parts_
+#define BEGIN_SUBHEAD UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) parts_[n] = EMPTY;
+#define END_SUBHEAD                                           \
+  UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {            \
+    const uint row = first_row + n * ROW_STEP * TILE;         \
+    if (row >= CHUNK) continue;                               \
+    Sum decay;                                                \
+    LOAD_ROW_FACTORS(decay, decays, row / 4);                 \
+    sums[n] = SUM_OF(sums[n], PRODUCT(decay, parts_[n]));     \
+  }
+#else
+#define OF_SUBHEAD sums
+#define BEGIN_SUBHEAD
+#define END_SUBHEAD
+#endif
+#define MULTIPLY_SUBHEAD                                                             \
+  {                                                                                  \
+    BEGIN_SUBHEAD                                                                    \
+    UNROLLED for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {    \
+      Right right;                                                                   \
+      GRADIENTS_RIGHT(right, channel);                                               \
+      UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {                               \
+        const uint row = first_row + n * ROW_STEP * TILE;                            \
+        if (row >= CHUNK) continue;                                                  \
+        Left left;                                                                   \
+        LOAD_LEFT(left, lefts, row * KEY_STRIDE + channel / PACK, KEY_STRIDE);       \
+        MULTIPLY_ADD(OF_SUBHEAD[n], left, right);                                    \
+      }                                                                              \
+    }                                                                                \
+    END_SUBHEAD                                                                      \
+  }
 
-  for (uint subhead = 0; subhead < expansion;) {
-#if !COOPERATIVE
+#if COOPERATIVE
+  Pack fetched_outputs[FETCHES(CHUNK, VALUE_PACKS)];
+  FETCH_SUBHEAD(0)
+  for (uint subhead = 1; subhead < expansion; ++subhead) {
+    PLACE_SUBHEAD
     FETCH_SUBHEAD(subhead)
-#endif
-    barrier();
-    UNROLLED for (uint n = 0; n < FETCHES(CHUNK, KEY_PACKS); ++n) {
-      const uint row = (thread + n * THREADS) / KEY_PACKS, pack = (thread + n * THREADS) % KEY_PACKS;
-      if (row < CHUNK) lefts[row * KEY_STRIDE + pack] = DECAYED(n);
-    }
-#if COOPERATIVE
-    PLACE(rights, KEY_STRIDE, VALUE_TILE, KEY_PACKS, fetched)
-#endif
-    UNROLLED for (uint n = 0; n < SCORE_PACKS; ++n) score_sums[n] = sum_of(score_sums[n], widen(scored[n]));
-#if !COOPERATIVE
-    const uint gradients_here = gradients_at;
-#endif
-    barrier();
-#if COOPERATIVE
-    if (++subhead < expansion) FETCH_SUBHEAD(subhead)
-#else
-    ++subhead;
-#endif
-    UNROLLED for (uint channel = 0; channel < steps(KEY_DIM); channel += DEPTH) {
-      Right right;
-#if COOPERATIVE
-      LOAD_RIGHT_TRANSPOSED(right, rights, column * KEY_STRIDE + channel / PACK, KEY_STRIDE);
-#else
-      LOAD_RIGHT_TRANSPOSED(right, gradients.data, gradients_here + column * KEY_PACKS + channel / PACK, KEY_PACKS);
-#endif
-      UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
-        const uint row = first_row + n * ROW_STEP * TILE;
-        if (row >= CHUNK) continue;
-        Left left;
-        LOAD_LEFT(left, lefts, row * KEY_STRIDE + channel / PACK, KEY_STRIDE);
-        MULTIPLY_ADD(sums[n], left, right);
-      }
-    }
+    MULTIPLY_SUBHEAD
   }
+  PLACE_SUBHEAD
+  FETCH(fetched_outputs, CHUNK, VALUE_PACKS, d_o.data[outputs.first + min(row, chunk.tokens - 1) * outputs.stride + pack])
+  MULTIPLY_SUBHEAD
+#else
+  for (uint subhead = 0; subhead < expansion; ++subhead) {
+    FETCH_SUBHEAD(subhead)
+    PLACE_SUBHEAD
+    MULTIPLY_SUBHEAD
+  }
+#endif
 
   barrier();
   UNROLLED for (uint n = 0; n < SCORE_PACKS; ++n) {
     const uint row = (thread + n * THREADS) / CHUNK_PACKS, pack = (thread + n * THREADS) % CHUNK_PACKS;
-    if (row < CHUNK) lefts[row * CHUNK_STRIDE + pack] = cell(scaled(score_sums[n], scale));
+    if (row < CHUNK) lefts[row * CHUNK_STRIDE + pack] = row < chunk.tokens ? cell(scaled(score_sums[n], scale)) : Cell(0);
   }
 #if COOPERATIVE
-  STAGE(rights, VALUE_STRIDE, CHUNK, VALUE_PACKS,
-        row < chunk.tokens ? d_o.data[outputs.first + row * outputs.stride + pack] : Pack(0))
+  PLACE(rights, VALUE_STRIDE, CHUNK, VALUE_PACKS, fetched_outputs)
 #endif
   barrier();
   UNROLLED for (uint token = 0; token < steps(CHUNK); token += DEPTH) {
@@ -164,8 +197,8 @@ void main() {
     if (row < CHUNK) STORE_CELLS(sums[n], lefts, row * VALUE_STRIDE + column / PACK, VALUE_STRIDE);
   }
   barrier();
-  for (uint i = thread; i < chunk.tokens * VALUE_PACKS; i += THREADS) {
-    const uint row = i / VALUE_PACKS, pack = i % VALUE_PACKS;
-    dv.data[outputs.first + row * outputs.stride + pack] = pack_of(lefts[row * VALUE_STRIDE + pack]);
+  UNROLLED for (uint n = 0; n < FETCHES(CHUNK, VALUE_PACKS); ++n) {
+    const uint row = (thread + n * THREADS) / VALUE_PACKS, pack = (thread + n * THREADS) % VALUE_PACKS;
+    if (row < chunk.tokens) dv.data[outputs.first + row * outputs.stride + pack] = pack_of(lefts[row * VALUE_STRIDE + pack]);
   }
 }

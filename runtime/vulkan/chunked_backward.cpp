@@ -21,9 +21,9 @@ namespace statescope::vulkan {
 namespace {
 
 using vulkan_chunked::BackwardTiles;
+using vulkan_chunked::kThroughs;
 
 constexpr std::int64_t kTile = 16;
-constexpr std::size_t kThroughs = 16;  // chunked_gradients.comp's parts of <S, D>
 
 /// What a problem leaves between its kernels, bytes a slot.
 std::vector<Scratch> slot_bytes(const Problem& p, const BackwardTiles& tiles) {
@@ -149,18 +149,23 @@ Dispatches chunked_backward(const Problem& p, const Choice& choice, const Device
       const std::int64_t quads = std::int64_t(forward.chunk) * p.value_dim / 4;
       add("corrections", true, {word(ceil_div(quads, size)), here, word(p.heads)}, size, 0, false);
     } else {
-      add("values", true, {here, word(p.heads), value_dim / tiles.values_tile}, size, tiles.values_bytes)
+      // The tiles of V of a chunk read the same rows of k.
+      add("values", true, {value_dim / tiles.values_tile, word(p.heads), here}, size, tiles.values_bytes)
           .pipeline.constants["VALUE_TILE"] = tiles.values_tile;
     }
-    add("pairs", true, {here, gla ? word(p.heads) : parts, 1}, size, tiles.pairs_bytes)
-        .pipeline.constants["VALUE_TILE"] = tiles.columns;
+    Dispatch& pairs = add("pairs", true, {here, gla ? word(p.heads) : parts, 1}, size, tiles.pairs_bytes);
+    pairs.pipeline.constants["VALUE_DIM"] = value_dim;
+    pairs.pipeline.constants["VALUE_TILE"] = tiles.columns;
     // The tiles of K of a chunk read the same rows, the subheads neighbouring ones: they come one after the
     // other.
     Dispatch& gradients =
         add("gradients", true, {word(p.key_dim) / tiles.key_tile, word(p.qk_heads * p.expansion), here}, size,
             tiles.gradients_bytes);
     gradients.pipeline.constants["VALUE_TILE"] = tiles.columns;
-    if (!gla) gradients.pipeline.constants["GRADIENT_TILE"] = tiles.gradient_columns;
+    if (!gla) {
+      gradients.pipeline.constants["VALUE_DIM"] = value_dim;
+      gradients.pipeline.constants["GRADIENT_TILE"] = tiles.gradient_columns;
+    }
     gradients.pipeline.constants["KEY_TILE"] = tiles.key_tile;
     gradients.pipeline.constants["GROUP"] = word(p.heads / p.qk_heads);
     if (has_gate(p.rule) && !gla) {
