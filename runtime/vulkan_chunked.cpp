@@ -66,7 +66,8 @@ void count_bytes(const Problem& p, Tiles& t) {
 
   const std::size_t columns = t.states.columns;
   if (t.cooperative) {
-    t.states_bytes = keys + columns / kTile * column_bytes(p, t) + (delta ? square : 0);
+    const std::size_t own = std::max(row_cells(t, kTile, key_dim), 2 * row_cells(t, kTile, chunk));
+    t.states_bytes = keys + columns / kTile * own * kCellBytes + (delta ? square : 0);
   } else {
     const std::size_t state = row_cells(t, columns, key_dim) * kCellBytes;
     const std::size_t blocks = chunk / kTile * (columns / kTile) * row_cells(t, kTile, kTile) * kCellBytes;
@@ -80,11 +81,6 @@ void count_bytes(const Problem& p, Tiles& t) {
 }
 
 }  // namespace
-
-std::size_t column_bytes(const Problem& p, const Tiles& t) {
-  const std::size_t state = row_cells(t, kTile, static_cast<std::size_t>(p.key_dim));
-  return std::max(state, 2 * row_cells(t, kTile, t.chunk)) * kCellBytes;
-}
 
 SerialTile serial_tile(const Problem& p, const Tiles& t, const DeviceLimits& limits,
                        const std::function<std::size_t(std::uint32_t columns)>& bytes) {

@@ -56,9 +56,6 @@ struct Tiles {
 /// Of the kernels that a problem takes, the most shared memory.
 std::size_t largest_bytes(const Problem& problem, const Tiles& tiles);
 
-/// Shared memory of a team of cooperative matrices' 16 columns of a state, or of its gradient.
-std::size_t column_bytes(const Problem& problem, const Tiles& tiles);
-
 /// The widest that fit the device's shared memory, of which `bytes` are taken, and its registers; with few
 /// chains narrower ones, so that no multiprocessor is idle.
 SerialTile serial_tile(const Problem& problem, const Tiles& tiles, const DeviceLimits& limits,

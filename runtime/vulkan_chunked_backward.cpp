@@ -27,8 +27,8 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
 
   const std::size_t gates = 4 * (delta ? 3 * chunk : ways ? chunk : gla ? key_dim : 0);
   if (f.cooperative) {
-    t.reverse_bytes =
-        (keys + (delta ? square : 0)) * kCellBytes + t.reverse.columns / kTile * column_bytes(p, f) + gates;
+    const std::size_t own = std::max(cells(kTile, key_dim), cells(kTile, chunk) + cells(chunk, kTile));
+    t.reverse_bytes = (keys + t.reverse.columns / kTile * own + (delta ? square : 0)) * kCellBytes + gates;
   } else {
     const std::size_t outputs = cells(chunk, t.reverse.columns), state = cells(t.reverse.columns, key_dim);
     const std::size_t blocks = chunk / kTile * (t.reverse.columns / kTile) * cells(kTile, kTile);

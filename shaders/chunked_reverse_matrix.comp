@@ -5,7 +5,7 @@
 // P and A, and K and Q, share a place. The next chunk's first tiles are on their way while the gradient takes in this one's.
 //
 // Shared memory, Cell: keys [C][K / PACK + 1]; gated_delta square [C][C / PACK + 1]; of each 16 columns the larger of dS^T
-// [16][K / PACK + 1] and two of [16][C / PACK + 1]: beta dU^T, and dO or dR as [C][16 / PACK]. float: ssd and gated_delta
+// [16][K / PACK + 1] and, for beta dU^T, [16][C / PACK + 1] with, for dO and dR, [C][16 / PACK + 1]. float: ssd and gated_delta
 // from_start [C], gated_delta to_end and betas [C], gla decays [K].
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -32,6 +32,8 @@ layout(binding = 13) readonly buffer WholeBuffer { vec4 data[]; } whole;        
 #define FIRST_ROWS q
 #endif
 
+const uint OUTPUT_LINE = LINE + 1;  // rows begin in different banks
+const uint OWN = LARGER(TILE * KEY_STRIDE, SECOND + CHUNK * OUTPUT_LINE);
 const uint OWN_FETCHES = TEAM_FETCHES(SHARE_TOKENS * LINE);
 
 shared Cell keys[CHUNK * KEY_STRIDE];
@@ -124,20 +126,20 @@ void main() {
     FETCH_GATES                                            \
   }
 // The share's tokens of a matrix of rows by token.
-#define PLACE_OWN(at, value)                                                                    \
+#define PLACE_OWN(value)                                                                    \
   UNROLLED for (uint n = 0; n < OWN_FETCHES; ++n) {                                             \
     const uint i = lane + n * TEAM_SIZE, token = token_of(share, i / LINE);                     \
     if (i < SHARE_TOKENS * LINE)                                                                \
-      own_cells[own + (at) + token * LINE + i % LINE] = token < chunk.tokens ? value : Cell(0); \
+      own_cells[own + SECOND + token * OUTPUT_LINE + i % LINE] = token < chunk.tokens ? value : Cell(0); \
   }
-#define ROWS_OF_OWN(left, at, token) LOAD_LEFT_TRANSPOSED(left, own_cells, own + (at) + (token) * LINE, LINE)
-#define OWN_LEFT(left, at, token) LOAD_LEFT(left, own_cells, own + (at) + (token) / PACK, CHUNK_STRIDE)
+#define ROWS_OF_OWN(left, token) LOAD_LEFT_TRANSPOSED(left, own_cells, own + SECOND + (token) * OUTPUT_LINE, OUTPUT_LINE)
+#define OWN_LEFT(left, token) LOAD_LEFT(left, own_cells, own + FIRST + (token) / PACK, CHUNK_STRIDE)
 #define SQUARE_RIGHT(right, row, column) LOAD_RIGHT(right, square, (row) * CHUNK_STRIDE + (column) / PACK, CHUNK_STRIDE)
 // The gradient takes in rows of `keys`, weighted by rows of V's columns.
-#define ADD_TOKENS(at)                                                  \
+#define ADD_TOKENS                                                  \
   UNROLLED for (uint token = 0; token < steps(CHUNK); token += DEPTH) { \
     Left left;                                                          \
-    ROWS_OF_OWN(left, at, token);                                       \
+    ROWS_OF_OWN(left, token);                                       \
     UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {              \
       Right right;                                                      \
       ROWS_RIGHT(right, keys, rows, token, first_channel + n * TILE);   \
@@ -199,7 +201,7 @@ void main() {
       }
     }
     GROUP_BARRIER
-    PLACE_OWN(SECOND, cell(outputs[n]))
+    PLACE_OWN(cell(outputs[n]))
     GROUP_BARRIER
     UNROLLED for (uint n = 0; n < steps(ROW_TILES); ++n) {
       const uint tile = row_tile(share, n);
@@ -209,7 +211,7 @@ void main() {
         UNROLLED for (uint d = 0; d < TILE; d += DEPTH) {
           Left left;
           Right right;
-          ROWS_OF_OWN(left, SECOND, t * TILE + d);
+          ROWS_OF_OWN(left, t * TILE + d);
           SQUARE_RIGHT(right, t * TILE + d, tile * TILE);
           MULTIPLY_ADD(read, left, right);
         }
@@ -228,7 +230,7 @@ void main() {
     UNROLLED for (uint t = 0; t < steps(ALL_ROW_TILES); ++t) {
       UNROLLED for (uint d = 0; d < TILE; d += DEPTH) {
         Left left;
-        OWN_LEFT(left, FIRST, t * TILE + d);
+        OWN_LEFT(left, t * TILE + d);
         UNROLLED for (uint n = 0; n < steps(ROW_TILES); ++n) {
           if (BEFORE_SHARE(t, n)) continue;
           Right right;
@@ -238,20 +240,20 @@ void main() {
       }
     }
     UNROLLED for (uint n = 0; n < steps(ROW_TILES); ++n)
-      STORE_CELLS_TRANSPOSED(written[n], own_cells, own + SECOND + row_tile(share, n) * TILE * LINE, LINE);
+      STORE_CELLS_TRANSPOSED(written[n], own_cells, own + SECOND + row_tile(share, n) * TILE * OUTPUT_LINE, OUTPUT_LINE);
     TEAM_BARRIER;
     Pack corrected[OWN_FETCHES];
     UNROLLED for (uint n = 0; n < OWN_FETCHES; ++n) {
       const uint i = lane + n * TEAM_SIZE;
       if (i < SHARE_TOKENS * LINE)
-        corrected[n] = pack_of(own_cells[own + SECOND + token_of(share, i / LINE) * LINE + i % LINE]);
+        corrected[n] = pack_of(own_cells[own + SECOND + token_of(share, i / LINE) * OUTPUT_LINE + i % LINE]);
     }
     UNROLLED for (uint n = 0; n < OWN_FETCHES; ++n) {
       const uint i = lane + n * TEAM_SIZE, token = token_of(share, i / LINE);
       if (i < SHARE_TOKENS * LINE)
         corrections.data[(part * CHUNK + token) * value_packs + first_column / PACK + i % LINE] = corrected[n];
     }
-    PLACE_OWN(SECOND, cell(scaled(widen(corrected[n]), -from_start[token])))
+    PLACE_OWN(cell(scaled(widen(corrected[n]), -from_start[token])))
     GROUP_BARRIER
 #endif
 
@@ -265,16 +267,16 @@ void main() {
 #endif
     }
 #if RULE == GATED_DELTA
-    ADD_TOKENS(SECOND)
+    ADD_TOKENS
     barrier();  // everyone is done with K
     PLACE_ROWS(keys, fetched_keys, rows)
 #else
     GROUP_BARRIER
 #endif
 #if RULE == SSD || RULE == GATED_DELTA
-    PLACE_OWN(FIRST, cell(scaled(widen(outputs[n]), scale * from_start[token])))
+    PLACE_OWN(cell(scaled(widen(outputs[n]), scale * from_start[token])))
 #else
-    PLACE_OWN(FIRST, cell(scaled(widen(outputs[n]), scale)))
+    PLACE_OWN(cell(scaled(widen(outputs[n]), scale)))
 #endif
 #if RULE == GATED_DELTA
     barrier();
@@ -282,7 +284,7 @@ void main() {
     GROUP_BARRIER
 #endif
     FETCH_CHUNK
-    ADD_TOKENS(FIRST)
+    ADD_TOKENS
   }
 
   UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n)

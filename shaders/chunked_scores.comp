@@ -3,6 +3,7 @@
 //   gated_delta too: G = K K^T ∘ Γ, j < i: of the system that chunked_invert.comp inverts.
 // gla, whose decay sits inside the sum over the channels, has chunked_scores_gla.comp.
 //
+// A workgroup goes over some of a head's subheads, so that the rows of the next are on their way while it multiplies.
 // A team takes 16 x 16 tiles on or below the diagonal, one at a time, and P goes out before G is made: workgroups that
 // wait in turn, with few registers each, are faster than one that holds all its tiles. G goes out in float32, or in f16
 // where matrices are cooperative: bf16 would lose three bits before the inverse is even taken. Backward wants it in the
@@ -87,69 +88,86 @@ Sum product_with_keys(bool of_keys, Rows rows, uint row, uint from) {
 
 void main() {
   const uint thread = thread_index(), team = team_index();
-  const uint head = gl_WorkGroupID.y / expansion, subhead = gl_WorkGroupID.y % expansion;
+  const uint head = gl_WorkGroupID.y;
   const Chunk chunk = chunk_in(gl_WorkGroupID.x);
-  if (chunk.tokens == 0) return;
-  const uint part = part_of(chunk, head, subhead);
-  const Rows rows = qk_rows(chunk, head, subhead);
+  const uint span = (expansion + gl_NumWorkGroups.z - 1) / gl_NumWorkGroups.z;
+  const uint begin = gl_WorkGroupID.z * span, end = min(begin + span, expansion);
+  if (chunk.tokens == 0 || begin >= end) return;
 
+  Rows rows;
   Pack fetched_queries[ROWS_FETCHES], fetched_keys[ROWS_FETCHES];
-  FETCH_ROWS(fetched_queries, q, rows)
-  FETCH_ROWS(fetched_keys, k, rows)
 #if RULE != LINEAR
   float fetched_gammas[FETCHES(CHUNK, 1)];
-  FETCH_TOKENS(fetched_gammas, gamma.data[part * CHUNK + row])
-#endif
-  find_positions();
-#if RULE != LINEAR
-  PLACE_TOKENS(gammas, fetched_gammas)
-#endif
-  PLACE_ROWS(queries, fetched_queries, rows)
-  PLACE_ROWS(keys, fetched_keys, rows)
-  barrier();
-
-  for (uint tile = team; tile < LOWER_TILES; tile += TEAMS) {
-    const uint row = tile_row(tile) * TILE, from = tile_column(tile) * TILE;
-    Sum products = product_with_keys(false, rows, row, from);
-    EACH_ELEMENT {
-      const uint i = row + ROW, j = from + COLUMN;
-#if RULE == LINEAR
-      if (j > i) VALUE(products) = 0;
+#define FETCH_GAMMAS(subhead) FETCH_TOKENS(fetched_gammas, gamma.data[part_of(chunk, head, subhead) * CHUNK + row])
 #else
-      VALUE(products) *= j <= i ? exp(gammas[i] - gammas[j]) : 0;
+#define FETCH_GAMMAS(subhead)
 #endif
+#define FETCH_SUBHEAD(subhead)               \
+  {                                          \
+    rows = qk_rows(chunk, head, subhead);    \
+    FETCH_ROWS(fetched_queries, q, rows)     \
+    FETCH_ROWS(fetched_keys, k, rows)        \
+    FETCH_GAMMAS(subhead)                    \
+  }
+  FETCH_SUBHEAD(begin)
+  find_positions();
+
+  for (uint subhead = begin; subhead < end; ++subhead) {
+    const uint part = part_of(chunk, head, subhead);
+    barrier();
+#if RULE != LINEAR
+    PLACE_TOKENS(gammas, fetched_gammas)
+#endif
+    PLACE_ROWS(queries, fetched_queries, rows)
+    PLACE_ROWS(keys, fetched_keys, rows)
+    const Rows rows_here = rows;
+    barrier();
+
+    for (uint tile = team; tile < LOWER_TILES; tile += TEAMS) {
+      const uint row = tile_row(tile) * TILE, from = tile_column(tile) * TILE;
+      Sum products = product_with_keys(false, rows_here, row, from);
+      EACH_ELEMENT {
+        const uint i = row + ROW, j = from + COLUMN;
+#if RULE == LINEAR
+        if (j > i) VALUE(products) = 0;
+#else
+        VALUE(products) *= j <= i ? exp(gammas[i] - gammas[j]) : 0;
+#endif
+      }
+      STORE_CELLS(products, result, row * CHUNK_STRIDE + from / PACK, CHUNK_STRIDE);
     }
-    STORE_CELLS(products, result, row * CHUNK_STRIDE + from / PACK, CHUNK_STRIDE);
-  }
-  barrier();
-  for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
-    const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
-    if (pack * PACK / TILE <= row / TILE)
-      scores.data[part * CHUNK * CHUNK_PACKS + i] = pack_of(result[row * CHUNK_STRIDE + pack]);
-  }
+    barrier();
+    for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
+      const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
+      if (pack * PACK / TILE <= row / TILE)
+        scores.data[part * CHUNK * CHUNK_PACKS + i] = pack_of(result[row * CHUNK_STRIDE + pack]);
+    }
+
+    FETCH_SUBHEAD(min(subhead + 1, end - 1))
 
 #if RULE == GATED_DELTA
 #if !COOPERATIVE
-  barrier();
+    barrier();
 #endif
-  for (uint tile = team; tile < LOWER_TILES; tile += TEAMS) {
-    const uint row = tile_row(tile) * TILE, from = tile_column(tile) * TILE;
-    Sum products = product_with_keys(true, rows, row, from);
-    EACH_ELEMENT {
-      const uint i = row + ROW, j = from + COLUMN;
-      VALUE(products) *= j < i ? exp(gammas[i] - gammas[j]) : 0;
+    for (uint tile = team; tile < LOWER_TILES; tile += TEAMS) {
+      const uint row = tile_row(tile) * TILE, from = tile_column(tile) * TILE;
+      Sum products = product_with_keys(true, rows_here, row, from);
+      EACH_ELEMENT {
+        const uint i = row + ROW, j = from + COLUMN;
+        VALUE(products) *= j < i ? exp(gammas[i] - gammas[j]) : 0;
+      }
+      STORE_FLOATS(products, gram_result, row * FLOAT_STRIDE + from / 4, FLOAT_STRIDE);
     }
-    STORE_FLOATS(products, gram_result, row * FLOAT_STRIDE + from / 4, FLOAT_STRIDE);
-  }
-  barrier();
-  for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
-    const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
-    if (pack * PACK / TILE > row / TILE) continue;
-    const Values x = gram_at(row * FLOAT_STRIDE + pack * PACK / 4);
-    system.data[part * CHUNK * CHUNK_PACKS + i] = system_cell(x);
+    barrier();
+    for (uint i = thread; i < CHUNK * CHUNK_PACKS; i += THREADS) {
+      const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
+      if (pack * PACK / TILE > row / TILE) continue;
+      const Values x = gram_at(row * FLOAT_STRIDE + pack * PACK / 4);
+      system.data[part * CHUNK * CHUNK_PACKS + i] = system_cell(x);
 #if BACKWARD
-    gram.data[part * CHUNK * CHUNK_PACKS + i] = narrow(x);
+      gram.data[part * CHUNK * CHUNK_PACKS + i] = narrow(x);
+#endif
+    }
 #endif
   }
-#endif
 }

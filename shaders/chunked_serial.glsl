@@ -16,9 +16,9 @@ uint token_pack(uint share, uint i) { return row_tile(share, i % TOKEN_PACKS / L
 #define AFTER_SHARE(t, n) ((t) > (n) * SHARES && (t) > row_tile(share, n))
 #define BEFORE_SHARE(t, n) ((t) < (n) * SHARES + SHARES - 1 && (t) < row_tile(share, n))
 
-// The cells of 16 columns: S^T, or two of [16][C / PACK + 1], tokens along the rows.
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+// The cells of 16 columns, OWN of them: S^T, or first [16][C / PACK + 1], tokens along the rows, and then a second place.
 const uint FIRST = 0, SECOND = TILE * CHUNK_STRIDE;
-const uint OWN = TILE * KEY_STRIDE > 2 * SECOND ? TILE * KEY_STRIDE : 2 * SECOND;
 
 // What the teams of 16 columns have written to shared memory, for one another. All teams come here.
 #define GROUP_BARRIER    \

@@ -31,6 +31,7 @@ layout(binding = 12) readonly buffer WholeBuffer { vec4 data[]; } whole;        
 #define KEYS k
 #endif
 
+const uint OWN = LARGER(TILE * KEY_STRIDE, 2 * SECOND);
 // Where U^T lies decayed to the chunk's end, for the state, and as it is, for the kernel that makes o.
 const uint OF_STATE = RULE == GATED_DELTA ? SECOND : FIRST;
 const uint OF_OUTPUTS = RULE == SSD ? SECOND : FIRST;

@@ -15,6 +15,8 @@ namespace {
 using vulkan_chunked::Tiles;
 
 constexpr std::uint32_t kTile = 16;
+// Workgroups of scores a multiprocessor, two at a time: enough that the last ones do not leave others idle.
+constexpr std::uint32_t kScoresWorkgroups = 8;
 
 /// What a problem leaves between its kernels, bytes a slot (chunked.glsl).
 struct SlotBytes {
@@ -117,6 +119,14 @@ Dispatch chunked_dispatch(const Problem& p, const Choice& choice, const DeviceIn
   return dispatch;
 }
 
+std::array<std::uint32_t, 3> scores_workgroups(const Problem& p, const DeviceInfo& device, bool cooperative,
+                                               std::uint32_t slots) {
+  if (gate_per_channel(p.rule)) return {slots, word(p.heads * p.expansion), 1};
+  if (!cooperative) return {slots, word(p.heads), word(p.expansion)};
+  const std::int64_t wanted = std::int64_t{kScoresWorkgroups} * std::max(device.limits.multiprocessors, 1u);
+  return {slots, word(p.heads), word(std::min(ceil_div(wanted, slots * p.heads), p.expansion))};
+}
+
 void set_serial_tile(Dispatch& dispatch, const Tiles& tiles, const vulkan_chunked::SerialTile& tile) {
   if (tiles.cooperative) {
     dispatch.pipeline.constants["SHARES"] = tile.shares;
@@ -163,7 +173,8 @@ Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& dev
     if (has_gate(p.rule) && !gate_per_channel(p.rule)) {
       add("gates", {word(ceil_div(parts, tiles.workgroup_size)), here, 1}, tiles.workgroup_size, 0, false);
     }
-    Dispatch& scores = add("scores", {here, parts, 1}, tiles.workgroup_size, tiles.scores_bytes);
+    Dispatch& scores = add("scores", scores_workgroups(p, device, cooperative, here), tiles.workgroup_size,
+                           tiles.scores_bytes);
     if (gate_per_channel(p.rule)) scores.pipeline.constants["LEVELS"] = tiles.scores_levels;
     if (has_beta(p.rule)) add("invert", {here, parts, 1}, tiles.invert_size, tiles.invert_bytes);
     Dispatch& states = add("states", {value_dim / tiles.states.columns, parts, word(p.sequences)},

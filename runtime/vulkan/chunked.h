@@ -26,6 +26,11 @@ Dispatch chunked_dispatch(const Problem& problem, const Choice& choice, const De
                           const vulkan_chunked::Tiles& tiles, const char* family, const std::string& kernel,
                           const Slots& slots, std::uint32_t workgroup_size, bool products = true);
 
+/// Of the kernel that makes P: a workgroup goes over as many of a head's subheads as leave every
+/// multiprocessor work enough.
+std::array<std::uint32_t, 3> scores_workgroups(const Problem& problem, const DeviceInfo& device,
+                                               bool cooperative, std::uint32_t slots);
+
 /// The constants of a kernel that carries a state.
 void set_serial_tile(Dispatch& dispatch, const vulkan_chunked::Tiles& tiles,
                      const vulkan_chunked::SerialTile& tile);

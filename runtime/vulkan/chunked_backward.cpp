@@ -129,7 +129,8 @@ Dispatches chunked_backward(const Problem& p, const Choice& choice, const Device
     const std::uint32_t here = slot_count();
     if (has_gate(p.rule) && !gla) add("gates", false, {word(ceil_div(parts, size)), here, 1}, size, 0, false);
     if (last || delta || gla) {
-      Dispatch& scores = add("scores", delta, {here, parts, 1}, size, forward.scores_bytes);
+      Dispatch& scores =
+          add("scores", delta, scores_workgroups(p, device, cooperative, here), size, forward.scores_bytes);
       if (gla) scores.pipeline.constants["LEVELS"] = forward.scores_levels;
     }
     if (delta) add("invert", false, {here, parts, 1}, forward.invert_size, forward.invert_bytes);
