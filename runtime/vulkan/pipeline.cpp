@@ -142,9 +142,13 @@ std::unique_ptr<Pipeline> create_pipeline(Gpu& gpu, const PipelineRequest& reque
 
   std::vector<VkSpecializationMapEntry> entries;
   std::vector<std::uint32_t> data;
-  for (const auto& [id, value] : values) {
-    entries.push_back({id, static_cast<std::uint32_t>(data.size() * 4), 4});
-    data.push_back(value);
+  // An entry for every id, of the shader or not: the validation layer of 1.4.309 takes an entry's index for
+  // its id.
+  const std::uint32_t ids = values.empty() ? 0 : values.rbegin()->first + 1;
+  for (std::uint32_t id = 0; id < ids; ++id) {
+    const auto value = values.find(id);
+    entries.push_back({id, id * 4, 4});
+    data.push_back(value == values.end() ? 0 : value->second);
   }
   const VkSpecializationInfo specialisation{static_cast<std::uint32_t>(entries.size()), entries.data(),
                                             data.size() * 4, data.data()};
