@@ -10,7 +10,9 @@ constexpr std::size_t kCellBytes = 16;
 constexpr std::uint32_t kTile = 16;
 
 constexpr std::uint32_t kChunks[] = {64, 32, 16};
-constexpr std::uint32_t kKeyTiles[] = {64, 32, 16};
+constexpr std::uint32_t kKeyTiles[] = {128, 64, 32, 16};
+constexpr std::uint32_t kWideKeyTile = 128;  // of gla alone, by twice the invocations
+constexpr std::uint32_t kGlaColumns = 32;    // of V, twice on their way
 constexpr std::uint32_t kValuesTiles[] = {64, 32, 16};
 // Tiles of each sum that a team keeps: five sums at once in registers.
 constexpr std::uint32_t kMatrixTeamTiles = 2, kTeamTiles = 1;
@@ -45,13 +47,11 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
   const std::size_t states = cells(t.columns, t.key_tile), rows = cells(chunk, t.key_tile);
   const std::size_t column_step = t.teams / (chunk / kTile);
   if (gla) {
-    const std::size_t levels = f.cooperative ? 2 : 1, fours = chunk / 4 * (t.key_tile / 4);
-    const std::size_t blocks = std::max(levels * cells(chunk, kTile), 2 * fours);
-    const std::size_t parts_of_inner = f.workgroup_size / (t.key_tile / (f.cooperative ? 8 : 4));
-    const std::size_t pool =
-        std::max({values + 2 * states, 2 * rows + parts_of_inner * (t.key_tile / 4),
-                  levels * rows + (f.cooperative ? std::max(blocks, square) : blocks) + 2 * fours});
-    t.gradients_bytes = (pool + fours) * kCellBytes;
+    const std::size_t fours = chunk / 4 * (t.key_tile / 4), blocks = f.cooperative ? 2 : 1;
+    const std::size_t seen = cells(chunk, t.gradient_columns) + cells(t.gradient_columns, chunk) +
+                             2 * cells(t.gradient_columns, t.key_tile);
+    const std::size_t totals = std::max(rows + (f.cooperative ? square : 0) + fours, 2 * rows);
+    t.gradients_bytes = std::max(seen, totals + fours + blocks * cells(chunk, kTile)) * kCellBytes;
   } else {
     const std::size_t slab =
         std::max(cells(t.gradient_columns, chunk) + cells(t.gradient_columns, t.key_tile),
@@ -87,28 +87,30 @@ BackwardTiles backward_tiles_of(const Problem& p, const DeviceLimits& limits, bo
     t.forward = tiles_of(p, limits, cooperative, chunk);
     if (t.forward.chunk < chunk) continue;
     t.teams = t.forward.workgroup_size / t.forward.team_size;
-    const std::uint32_t column_step = t.teams / (chunk / kTile);
-    t.gradient_columns = t.columns = !cooperative          ? 16
-                                     : value_dim % 64 == 0 ? 64
-                                     : value_dim % 32 == 0 ? 32
-                                                           : 16;
+    t.columns = !cooperative ? 16 : value_dim % 64 == 0 ? 64 : value_dim % 32 == 0 ? 32 : 16;
     t.values_tile = t.key_tile = kTile;
     t.reverse = serial_tile(p, t.forward, limits, [&](std::uint32_t columns) {
       t.reverse.columns = columns;
       count_bytes(p, t);
       return t.reverse_bytes;
     });
+    const bool gla = p.rule == Rule::kGla;
     for (std::uint32_t tile : kKeyTiles) {
+      const std::uint32_t times = tile == kWideKeyTile ? 2 : 1;
       t.key_tile = tile;
+      t.gradients_size = times * t.forward.workgroup_size;
+      t.gradient_columns = gla ? std::min(t.columns, kGlaColumns) : t.columns;
       count_bytes(p, t);
+      const std::uint32_t column_step = t.gradients_size / t.forward.team_size / (chunk / kTile);
       const std::uint32_t team_tiles = (tile / kTile + column_step - 1) / column_step;
+      const bool wide = gla && cooperative && t.gradients_size <= limits.max_workgroup_size;
       // Of gla an invocation has four channels of four tokens.
-      const bool held = !gate_per_channel(p.rule) || chunk / 4 * (tile / 4) <= t.forward.workgroup_size;
-      if (key_dim % tile == 0 && held && team_tiles <= (cooperative ? kMatrixTeamTiles : kTeamTiles) &&
-          fits(t.gradients_bytes))
+      const bool held = !gla || chunk / 4 * (tile / 4) <= t.gradients_size;
+      if (key_dim % tile == 0 && (times == 1 || wide) && held &&
+          team_tiles <= (cooperative ? kMatrixTeamTiles : kTeamTiles) && fits(t.gradients_bytes))
         break;
     }
-    if (cooperative && value_dim % (2 * t.columns) == 0) {
+    if (!gla && cooperative && value_dim % (2 * t.columns) == 0) {
       t.gradient_columns = 2 * t.columns;
       count_bytes(p, t);
       if (!fits(t.gradients_bytes)) t.gradient_columns = t.columns;

@@ -14,8 +14,9 @@ struct BackwardTiles {
   std::uint32_t teams = 0;  ///< of a workgroup
   SerialTile reverse;
   std::uint32_t columns = 0;           ///< of V, in shared memory at a time, of pairs and gradients
-  std::uint32_t gradient_columns = 0;  ///< of gradients where it reads the gradient of the state
+  std::uint32_t gradient_columns = 0;  ///< of gradients where it reads the state's gradient; of gla's always
   std::uint32_t key_tile = 0;          ///< channels of K of a workgroup that makes dq and dk
+  std::uint32_t gradients_size = 0;    ///< its invocations
   std::uint32_t values_tile = 0;       ///< columns of V of a workgroup that makes dv
   std::size_t reverse_bytes = 0;       ///< shared memory of each kernel
   std::size_t pairs_bytes = 0;

@@ -1,6 +1,6 @@
 // gla, four channels of four tokens that an invocation has: a mat4, [i] of token i. The products of w = e^g over the tokens
 // of fours cross shared memory: from them comes the decay between any two fours, and no product is above 1.
-// The kernel says QUADS, how many fours of channels its workgroup has.
+// The kernel says QUADS, how many fours of channels its workgroup has, and TOTAL(i), the product of invocation i's w.
 #if COOPERATIVE
 #define Kept Quad  // what an invocation keeps of a token's channels that it has read
 #define KEPT(x) x
@@ -23,26 +23,41 @@ const uint FOURS = CHUNK / FOUR;
 const uint ALL_LEVELS = CHUNK == 64 ? 6 : CHUNK == 32 ? 5 : 4;  // halves of spans of 1, 2, 4, ..
 const uint NEAR_LEVELS = 2;                                     // those within a four
 
-shared vec4 totals[FOURS * QUADS];
-
 struct FourKept {
   Kept a, b, c, d;
 };
 mat4 widen(FourKept x) { return mat4(widen(x.a), widen(x.b), widen(x.c), widen(x.d)); }
-// The first `count` of four rows of a buffer.
-#define ROW_OF(buffer_, at, stride, count, i) ((i) < (count) ? KEPT(buffer_.data[(at) + (i) * (stride)]) : Kept(0))
-#define KEPT_OF(buffer_, at, stride, count)                                                  \
-  FourKept(ROW_OF(buffer_, at, stride, count, 0), ROW_OF(buffer_, at, stride, count, 1), \
-           ROW_OF(buffer_, at, stride, count, 2), ROW_OF(buffer_, at, stride, count, 3))
-#define FLOAT_ROW(buffer_, at, stride, count, i) ((i) < (count) ? buffer_.data[(at) + (i) * (stride)] : vec4(0))
-#define FLOATS_OF(buffer_, at, stride, count)                                                        \
-  mat4(FLOAT_ROW(buffer_, at, stride, count, 0), FLOAT_ROW(buffer_, at, stride, count, 1), \
-           FLOAT_ROW(buffer_, at, stride, count, 2), FLOAT_ROW(buffer_, at, stride, count, 3))
+
+// A four's rows of a buffer, past the chunk's end its last row once more: no load stands behind a question (chunked_keys.glsl
+// says why). What lies past the end is replaced where it is used, first_of.
+uint row_of(Chunk chunk, uint four, uint i) { return min(four * FOUR + i, chunk.tokens - 1); }
+#define ROW_OF(buffer_, at, stride, chunk, four, i) buffer_.data[(at) + row_of(chunk, four, i) * (stride)]
+#define KEPT_OF(buffer_, at, stride, chunk, four)                                                                \
+  FourKept(KEPT(ROW_OF(buffer_, at, stride, chunk, four, 0)), KEPT(ROW_OF(buffer_, at, stride, chunk, four, 1)), \
+           KEPT(ROW_OF(buffer_, at, stride, chunk, four, 2)), KEPT(ROW_OF(buffer_, at, stride, chunk, four, 3)))
+#define FLOATS_OF(buffer_, at, stride, chunk, four)                                              \
+  mat4(ROW_OF(buffer_, at, stride, chunk, four, 0), ROW_OF(buffer_, at, stride, chunk, four, 1), \
+       ROW_OF(buffer_, at, stride, chunk, four, 2), ROW_OF(buffer_, at, stride, chunk, four, 3))
+// The first `count`, then zero.
+FourKept first_of(FourKept x, uint count) {
+  if (count >= FOUR) return x;
+  x.d = Kept(0);
+  if (count < 3) x.c = Kept(0);
+  if (count < 2) x.b = Kept(0);
+  if (count < 1) x.a = Kept(0);
+  return x;
+}
+mat4 first_of(mat4 x, uint count) {
+  if (count >= FOUR) return x;
+  x[3] = vec4(0);
+  if (count < 3) x[2] = vec4(0);
+  if (count < 2) x[1] = vec4(0);
+  if (count < 1) x[0] = vec4(0);
+  return x;
+}
 
 mat4 exponentials(mat4 x) { return mat4(exp(x[0]), exp(x[1]), exp(x[2]), exp(x[3])); }
-mat4 each_times(mat4 x, vec4 factor) {
-  return mat4(x[0] * factor, x[1] * factor, x[2] * factor, x[3] * factor);
-}
+mat4 each_times(mat4 x, vec4 factor) { return mat4(x[0] * factor, x[1] * factor, x[2] * factor, x[3] * factor); }
 vec4 sum_of(mat4 x) { return x[0] + x[1] + (x[2] + x[3]); }
 mat4 from_begin(mat4 w) {
   const vec4 two = w[0] * w[1], three = two * w[2];
@@ -67,25 +82,26 @@ mat4 to_end(mat4 w) {
 #define SET_QUAD(memory, at, quad, value) memory[(at) + (quad)] = value;
 #define QUAD_AT(memory, at, quad) memory[(at) + (quad)]
 #endif
-#define SET_ROWS(memory, at, stride, quad, rows)              \
-  {                                                             \
-    const mat4 rows_ = rows;                                \
+#define SET_ROWS(memory, at, stride, quad, rows)          \
+  {                                                       \
+    const mat4 rows_ = rows;                              \
     SET_QUAD(memory, at, quad, rows_[0])                  \
     SET_QUAD(memory, (at) + (stride), quad, rows_[1])     \
     SET_QUAD(memory, (at) + 2 * (stride), quad, rows_[2]) \
     SET_QUAD(memory, (at) + 3 * (stride), quad, rows_[3]) \
   }
-#define ROWS_AT(memory, at, stride, quad)                                                                  \
-  mat4(QUAD_AT(memory, at, quad), QUAD_AT(memory, (at) + (stride), quad),                    \
-           QUAD_AT(memory, (at) + 2 * (stride), quad), QUAD_AT(memory, (at) + 3 * (stride), quad))
+#define ROWS_AT(memory, at, stride, quad)                                 \
+  mat4(QUAD_AT(memory, at, quad), QUAD_AT(memory, (at) + (stride), quad), \
+       QUAD_AT(memory, (at) + 2 * (stride), quad), QUAD_AT(memory, (at) + 3 * (stride), quad))
 
 // From the fours between this one and the middle of its span to those between it and the middle of the next larger span.
-void extend(uint level, uint four, uint quad, inout vec4 before, inout vec4 after) {
-  const uint span = 1 << level - NEAR_LEVELS, first = four / span * span;  // in fours
-  if (four / span % 2 == 1) {
-    UNROLLED for (uint m = 1; m <= span; ++m) before *= totals[(first - m) * QUADS + quad];
-  } else {
-    UNROLLED for (uint m = 0; m < span; ++m) after *= totals[(first + span + m) * QUADS + quad];
+#define EXTEND(level, four, thread, before, after)                                                \
+  {                                                                                               \
+    const uint span_ = 1 << (level) - NEAR_LEVELS, first_ = (thread) - (four) % span_ * QUADS;    \
+    if ((four) / span_ % 2 == 1) {                                                                \
+      UNROLLED for (uint m_ = 1; m_ <= span_; ++m_) before *= TOTAL(first_ - m_ * QUADS);         \
+    } else {                                                                                      \
+      UNROLLED for (uint m_ = 0; m_ < span_; ++m_) after *= TOTAL(first_ + (span_ + m_) * QUADS); \
+    }                                                                                             \
   }
-}
 bool in_second_half(uint level, uint four) { return (four >> level - NEAR_LEVELS & 1) == 1; }

@@ -44,6 +44,8 @@ const uint NEAR = CHUNK * CHUNK_STRIDE;    // behind P
 const uint OWN = NEAR + 3 * CHUNK * LINE;  // in float, parts of q_i . k_i: [C][QUADS]
 const uint RESULT_CELLS = OWN + CHUNK * QUADS / 4;
 
+shared vec4 totals[FOURS * QUADS];
+#define TOTAL(i) totals[i]
 shared Cell pool[LEVELS * MIXED_CELLS > RESULT_CELLS ? LEVELS * MIXED_CELLS : RESULT_CELLS];
 
 #if COOPERATIVE
@@ -93,7 +95,7 @@ void main() {
   const uint qk_first = qk_row(chunk.begin, head, subhead) * KEY_QUADS, qk_stride = qk_heads * expansion * KEY_QUADS;
   const uint g_first = gate_row(chunk.begin, head, subhead) * KEY_QUADS, g_stride = heads * expansion * KEY_QUADS;
   const uint four = thread / QUADS, quad = thread % QUADS;
-  const bool takes_part = four < FOURS;
+  const bool takes_part = FOURS * QUADS == THREADS || four < FOURS;
 
   Sum sums[TEAM_TILES];
   UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) sums[n] = EMPTY;
@@ -117,16 +119,19 @@ void main() {
     const bool second_half = in_second_half(level, four);                                          \
     SET_LEVEL(level, each_times(second_half ? queries : keys, second_half ? before : after))       \
     MULTIPLY_LEVELS(level)                                                                         \
-    if (takes_part) extend(level, four, quad, before, after);                                      \
+    if (takes_part) EXTEND(level, four, thread, before, after)                                     \
   }
 
   for (uint panel = 0; panel < PANELS; ++panel) {
     const uint channels = panel * QUADS + quad;
-    const bool inside = takes_part && channels < KEY_QUADS;
+    const bool inside = takes_part && (KEY_QUADS % QUADS == 0 || channels < KEY_QUADS);
     const uint row = four * FOUR, count = inside ? max(chunk.tokens, row) - row : 0;
-    const FourKept query = KEPT_OF(q, qk_first + row * qk_stride + channels, qk_stride, count);
-    const FourKept key = KEPT_OF(k, qk_first + row * qk_stride + channels, qk_stride, count);
-    const mat4 w = exponentials(FLOATS_OF(g, g_first + row * g_stride + channels, g_stride, count));
+    const uint clamped = min(channels, KEY_QUADS - 1);
+    const FourKept query_rows = KEPT_OF(q, qk_first + clamped, qk_stride, chunk, four);
+    const FourKept key_rows = KEPT_OF(k, qk_first + clamped, qk_stride, chunk, four);
+    const mat4 g_rows = FLOATS_OF(g, g_first + clamped, g_stride, chunk, four);
+    const FourKept query = first_of(query_rows, count), key = first_of(key_rows, count);
+    const mat4 w = exponentials(first_of(g_rows, count));
     own += vec4(dot(widen(query.a), widen(key.a)), dot(widen(query.b), widen(key.b)), dot(widen(query.c), widen(key.c)),
                 dot(widen(query.d), widen(key.d)));
     if (takes_part) totals[thread] = w[0] * w[1] * (w[2] * w[3]);

@@ -160,9 +160,9 @@ Dispatches chunked_backward(const Problem& p, const Choice& choice, const Device
     // The tiles of K of a chunk read the same rows, the subheads neighbouring ones: they come one after the
     // other.
     Dispatch& gradients =
-        add("gradients", true, {word(p.key_dim) / tiles.key_tile, word(p.qk_heads * p.expansion), here}, size,
-            tiles.gradients_bytes);
-    gradients.pipeline.constants["VALUE_TILE"] = tiles.columns;
+        add("gradients", true, {word(p.key_dim) / tiles.key_tile, word(p.qk_heads * p.expansion), here},
+            tiles.gradients_size, tiles.gradients_bytes);
+    gradients.pipeline.constants["VALUE_TILE"] = gla ? tiles.gradient_columns : tiles.columns;
     if (!gla) {
       gradients.pipeline.constants["VALUE_DIM"] = value_dim;
       gradients.pipeline.constants["GRADIENT_TILE"] = tiles.gradient_columns;
