@@ -68,7 +68,7 @@ void count_bytes(const Problem& p, BackwardTiles& t) {
   if (f.cooperative) t.values_bytes += std::max(cells(t.values_tile, key_dim), outputs) * kCellBytes;
   if (p.rule == Rule::kSsd) t.values_bytes += chunk * 4;
 
-  t.gate_gradients_bytes = (2 * chunk + kThroughs) * 4;
+  t.gate_gradients_bytes = t.gate_subheads * (4 * chunk + kThroughs) * 4;
 }
 
 }  // namespace
@@ -88,6 +88,9 @@ BackwardTiles backward_tiles_of(const Problem& p, const DeviceLimits& limits, bo
     if (t.forward.chunk < chunk) continue;
     t.teams = t.forward.workgroup_size / t.forward.team_size;
     t.columns = !cooperative ? 16 : value_dim % 64 == 0 ? 64 : value_dim % 32 == 0 ? 32 : 16;
+    t.gate_subheads = static_cast<std::uint32_t>(p.expansion);
+    while (t.gate_subheads > 1 && t.gate_subheads * chunk > t.forward.workgroup_size) t.gate_subheads -= 1;
+    while (p.expansion % t.gate_subheads != 0) t.gate_subheads -= 1;
     t.values_tile = t.key_tile = kTile;
     t.reverse = serial_tile(p, t.forward, limits, [&](std::uint32_t columns) {
       t.reverse.columns = columns;

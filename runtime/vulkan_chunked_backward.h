@@ -18,6 +18,7 @@ struct BackwardTiles {
   std::uint32_t key_tile = 0;          ///< channels of K of a workgroup that makes dq and dk
   std::uint32_t gradients_size = 0;    ///< its invocations
   std::uint32_t values_tile = 0;       ///< columns of V of a workgroup that makes dv
+  std::uint32_t gate_subheads = 0;     ///< subheads of a workgroup that makes dg and dbeta
   std::size_t reverse_bytes = 0;       ///< shared memory of each kernel
   std::size_t pairs_bytes = 0;
   std::size_t gradients_bytes = 0;

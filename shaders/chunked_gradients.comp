@@ -35,7 +35,7 @@ layout(binding = 5) readonly buffer DoBuffer { Pack data[]; } d_o;              
 layout(binding = 6) readonly buffer CorrectedBuffer { Pack data[]; } corrected;   // as chunked_states.comp leaves it: R^T
 layout(binding = 7) readonly buffer StatesBuffer { Pack data[]; } states;         // [parts, V, K]: S^T
 layout(binding = 8) readonly buffer GradientsBuffer { Pack data[]; } gradients;   // [parts, V, K]: D^T
-layout(binding = 10) readonly buffer PairsBuffer { Pack data[]; } pairs;          // [parts, C, C]: M
+layout(binding = 10) readonly buffer PairsBuffer { Pack data[]; } pairs;          // [parts, C, C], linear [slots, H, C, C]: M
 layout(binding = 11) writeonly buffer DqBuffer { Pack data[]; } dq;               // [B, T, Hq, E, K]
 layout(binding = 12) writeonly buffer DkBuffer { Pack data[]; } dk;               // [B, T, Hq, E, K]
 #if RULE != LINEAR
@@ -185,12 +185,12 @@ void main() {
   for (uint member = 0; member < GROUP; ++member) {
     const uint head = qk_head * GROUP + member;
     const uint part = part_of(chunk, head, subhead);
-    const uint square_at = part * CHUNK * CHUNK_PACKS;
 #if RULE == GATED_DELTA
     const uint values_part = part;
 #else
     const uint values_part = chunk.slot * heads + head;
 #endif
+    const uint square_at = (RULE == LINEAR ? values_part : part) * CHUNK * CHUNK_PACKS;
     FETCH_GRADIENT(0)
 #if RULE != LINEAR
     const float last = gamma.data[part * CHUNK + CHUNK - 1];

@@ -1,8 +1,8 @@
 // What tokens of a chunk do to each other's gradients: of each chunk of each subhead, with r what beta multiplies (v
 // itself without correction),
 //   M = scale tril(dO R^T diag(beta)) ∘ Γ,  N = -tril(dR R^T diag(beta), -1) ∘ Γ
-// N of gated_delta alone; gla M = scale tril(dO V^T), the same for all subheads: its decays are channels' and come later. gla's M
-// is mirrored about its diagonal.
+// N of gated_delta alone; gla and linear M = scale tril(dO V^T), the same for all subheads: gla's decays are channels' and come later,
+// and its M is mirrored about its diagonal.
 //
 // And the ways between two tokens (runtime/cpu/chunked.h), with Z_ij = scale P_ij do_i . r_j - G_ij dr_i . r_j:
 //   dg_t gets sum_{j<t<=i} beta_j Z_ij,  dbeta_j gets sum_i Z_ij
@@ -19,11 +19,11 @@
 #include "chunked_keys.glsl"
 
 layout(constant_id = 4) const uint VALUE_TILE = 16;  // columns of V at a time
-
 layout(constant_id = 14) const uint VALUE_DIM = 64;  // V
+
 layout(binding = 5) readonly buffer DoBuffer { Pack data[]; } d_o;                // [B, T, H, V]
 layout(binding = 6) readonly buffer CorrectedBuffer { Pack data[]; } corrected;   // as chunked_states.comp leaves it: R^T
-layout(binding = 7) writeonly buffer PairsBuffer { Pack data[]; } pairs;          // [parts, C, C], gla [slots, H, C, C]: M
+layout(binding = 7) writeonly buffer PairsBuffer { Pack data[]; } pairs;          // [parts, C, C], gla and linear [slots, H, C, C]: M
 #define MIRRORED (RULE == GLA)
 #if RULE == SSD || RULE == GATED_DELTA
 layout(binding = 8) readonly buffer ScoresBuffer { Pack data[]; } scores;         // [parts, C, C]: P
@@ -90,11 +90,26 @@ float entry(uint row, uint column) {
 #define MIRRORED_ENTRY(i) entry(max(row, column + i), min(row, column + i))
 #endif
 
+#if WAYS && COOPERATIVE
+// e^x; past the diagonal, where x > 0, whatever is finite.
+#define TO_DECAYS(sum) \
+  EACH_OF_SUM UNROLLED for (uint e_ = 0; e_ < OF_SUM(sum).length(); ++e_) OF_SUM(sum)[e_] = exp(min(OF_SUM(sum)[e_], 0.0))
+#elif WAYS
+#define TO_DECAYS(sum) for (uint i_ = 0; i_ < 4; ++i_) sum[i_] = exp(min(sum[i_], vec4(0)))
+#endif
+#if COOPERATIVE && !MIRRORED
+// The first `count` of eight elements, the others 0.
+uvec4 first_of(uvec4 x, int count) {
+  const ivec4 wanted = ivec4(count) - ivec4(0, 2, 4, 6);
+  return mix(mix(uvec4(0), x & 0xffffu, greaterThan(wanted, ivec4(0))), x, greaterThan(wanted, ivec4(1)));
+}
+#endif
+
 void main() {
   const uint thread = thread_index(), team = team_index();
   const Chunk chunk = chunk_in(gl_WorkGroupID.x);
   if (chunk.tokens == 0) return;
-#if RULE == GLA
+#if RULE == GLA || RULE == LINEAR
   const uint head = gl_WorkGroupID.y;
   const uint part = chunk.slot * heads + head;
 #else
@@ -211,23 +226,21 @@ void main() {
 #define SQUARE(tile_sum, buffer_, number) \
   LOAD_CELLS(tile_sum, buffer_.data, square_at + row * CHUNK_PACKS + column / PACK, CHUNK_PACKS)
 #endif
-  // beta_j e^{gamma_i - gamma_j}, in the place that Z takes.
-  UNROLLED for (uint at = thread; at < CHUNK * CHUNK / 4; at += THREADS) {
-    const uint i = at / (CHUNK / 4), j = at % (CHUNK / 4) * 4;
-    if (j / TILE > i / TILE) continue;
-    const vec4 weights = mix(vec4(0), STRENGTHS(j / 4) * exp(gammas[i / 4][i % 4] - gammas[j / 4]),
-                             lessThanEqual(uvec4(j, j + 1, j + 2, j + 3), uvec4(i)));
-    tiles[i * WAY_STRIDE + j / 4] = of_floats(weights);
-  }
-  barrier();
   Sum ways[TEAM_TILES];
 #endif
   UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
     const uint column = TEAM_COLUMN(n);
     if (column > row) continue;
 #if WAYS
-    Sum weights;
-    LOAD_FLOATS(weights, tiles, row * WAY_STRIDE + column / 4, WAY_STRIDE);
+    Sum weights, factors;  // beta_j e^{gamma_i - gamma_j}
+    LOAD_ROW_FACTORS(weights, gammas, row / 4);
+    LOAD_FACTORS(factors, gammas, column / 4);
+    weights = DIFFERENCE(weights, factors);
+    TO_DECAYS(weights);
+#if RULE == GATED_DELTA
+    LOAD_FACTORS(factors, betas, column / 4);
+    weights = PRODUCT(weights, factors);
+#endif
     SQUARE(ways[n], scores, 0);
     read[n] = SCALED(read[n], scale);
     ways[n] = PRODUCT(ways[n], read[n]);
@@ -243,7 +256,7 @@ void main() {
 #endif
   }
 #if WAYS
-  TEAM_BARRIER;  // of P, G and weights a team takes what it then replaces
+  TEAM_BARRIER;  // of P and G a team takes what it then replaces
 #endif
   UNROLLED for (uint n = 0; n < TEAM_TILES; ++n) {
     const uint column = TEAM_COLUMN(n);
@@ -282,12 +295,10 @@ void main() {
     const uint i = thread + n * THREADS;
     const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
     if (pack * PACK / TILE > row / TILE) continue;
-#define BELOW(n) (pack * PACK + n <= row)
-#define STRICTLY_BELOW(n) (pack * PACK + n < row)
-    pairs.data[square_at + i] = narrow(product(values_of(squares[row * CHUNK_STRIDE + pack]), MASK(BELOW)));
+    const int below = int(row) - int(pack * PACK);
+    pairs.data[square_at + i] = first_of(squares[row * CHUNK_STRIDE + pack], below + 1);
 #if RULE == GATED_DELTA
-    key_pairs.data[square_at + i] =
-        narrow(product(values_of(squares[(CHUNK + row) * CHUNK_STRIDE + pack]), MASK(STRICTLY_BELOW)));
+    key_pairs.data[square_at + i] = first_of(squares[(CHUNK + row) * CHUNK_STRIDE + pack], below);
 #endif
   }
 #endif

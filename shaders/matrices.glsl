@@ -193,7 +193,6 @@ SumMatrix widen(NarrowMatrix x) {
 const uint PARTS = 16;
 #define STORE_ROW_PARTS(sum, memory, at, stride) STORE_FLOATS(sum, memory, at, stride)
 vec4 floats_of(Cell x) { return uintBitsToFloat(x); }
-Cell of_floats(vec4 x) { return floatBitsToUint(x); }
 
 // Which elements an invocation holds is the driver's secret. A matrix of the positions tells it, where one is wanted:
 // EACH_ELEMENT goes over an invocation's, VALUE is a tile's element there, ROW and COLUMN where it stands.
@@ -289,7 +288,6 @@ const uint PARTS = 4;
 #define STORE_ROW_PARTS(sum, memory, at, stride) \
   for (uint i_ = 0; i_ < 4; ++i_) memory[(at) + (4 * row4() + i_) * (stride)][column4()] = dot(sum[i_], vec4(1))
 vec4 floats_of(Cell x) { return x; }
-Cell of_floats(vec4 x) { return x; }
 
 void find_positions() {}
 #define EACH_ELEMENT for (uint e_ = 0; e_ < 16; ++e_)

@@ -47,7 +47,7 @@ std::vector<Scratch> slot_bytes(const Problem& p, const BackwardTiles& tiles) {
           {"corrected", (delta ? parts : heads) * values},
           {"gradients", parts * state},
           {"corrections", if_used(delta, parts * values)},
-          {"pairs", (gla ? heads : parts) * square},
+          {"pairs", (ways ? parts : heads) * square},
           {"key_pairs", if_used(delta, parts * square)},
           {"pair_ways", if_used(ways, parts * 2 * chunk * 4)},
           {"state_ways", if_used(ways, parts * (key_dim / tiles.key_tile) * (2 * chunk + kThroughs) * 4)}};
@@ -154,7 +154,8 @@ Dispatches chunked_backward(const Problem& p, const Choice& choice, const Device
       add("values", true, {value_dim / tiles.values_tile, word(p.heads), here}, size, tiles.values_bytes)
           .pipeline.constants["VALUE_TILE"] = tiles.values_tile;
     }
-    Dispatch& pairs = add("pairs", true, {here, gla ? word(p.heads) : parts, 1}, size, tiles.pairs_bytes);
+    Dispatch& pairs = add("pairs", true, {here, has_gate(p.rule) && !gla ? parts : word(p.heads), 1}, size,
+                          tiles.pairs_bytes);
     pairs.pipeline.constants["VALUE_DIM"] = value_dim;
     pairs.pipeline.constants["VALUE_TILE"] = tiles.columns;
     // The tiles of K of a chunk read the same rows, the subheads neighbouring ones: they come one after the
@@ -170,9 +171,10 @@ Dispatches chunked_backward(const Problem& p, const Choice& choice, const Device
     gradients.pipeline.constants["KEY_TILE"] = tiles.key_tile;
     gradients.pipeline.constants["GROUP"] = word(p.heads / p.qk_heads);
     if (has_gate(p.rule) && !gla) {
-      Dispatch& gates =
-          add("gate_gradients", true, {here, parts, 1}, size, tiles.gate_gradients_bytes, false);
-      gates.pipeline.workgroup_size = forward.chunk;
+      Dispatch& gates = add("gate_gradients", true, {here, parts / tiles.gate_subheads, 1}, size,
+                            tiles.gate_gradients_bytes, false);
+      gates.pipeline.workgroup_size = forward.chunk * tiles.gate_subheads;
+      gates.pipeline.constants["SUBHEADS"] = tiles.gate_subheads;
       gates.pipeline.constants["KEY_TILE"] = tiles.key_tile;
     }
   }
