@@ -121,7 +121,11 @@ void main() {
     PLACE_ROWS(queries, fetched_queries, rows)
     PLACE_ROWS(keys, fetched_keys, rows)
     const Rows rows_here = rows;
+    const uint next = min(subhead + 1, end - 1);
     barrier();
+#if RULE != GATED_DELTA  // there behind P: G takes long enough, and bf16 would need too many registers for both
+    FETCH_SUBHEAD(next)
+#endif
 
     for (uint tile = team; tile < LOWER_TILES; tile += TEAMS) {
       const uint row = tile_row(tile) * TILE, from = tile_column(tile) * TILE;
@@ -143,9 +147,8 @@ void main() {
         scores.data[part * CHUNK * CHUNK_PACKS + i] = pack_of(result[row * CHUNK_STRIDE + pack]);
     }
 
-    FETCH_SUBHEAD(min(subhead + 1, end - 1))
-
 #if RULE == GATED_DELTA
+    FETCH_SUBHEAD(next)
 #if !COOPERATIVE
     barrier();
 #endif
