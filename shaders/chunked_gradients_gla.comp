@@ -117,13 +117,13 @@ uint seen_row(uint m) { return (team_index() % (TEAMS / 2) % (ROW_TILES / SEEN_R
 uint seen_column(uint n) { return (team_index() % (TEAMS / 2) / (ROW_TILES / SEEN_ROWS) + n * SEEN_STEP) * TILE; }
 #define SEEN_THERE(n) (COLUMN_TILES % SEEN_STEP == 0 || seen_column(n) < KEY_TILE)
 
-// VALUE_TILE columns of V of all four, into a set of registers. Behind the last columns these come once more, and count as zero.
+// VALUE_TILE columns of V of all four, into a set of registers.
 #define COLUMNS(set)                                                                                  \
   Pack set##_state[FETCHES(VALUE_TILE, TILE_PACKS)], set##_gradient[FETCHES(VALUE_TILE, TILE_PACKS)]; \
   Pack set##_outputs[FETCHES(CHUNK, VALUE_PACKS)], set##_values[FETCHES(VALUE_TILE, CHUNK_PACKS)];
 #define FETCH_COLUMNS(set, first)                                                                                                      \
   {                                                                                                                                    \
-    const uint column_ = min(first, value_dim - VALUE_TILE);                                                                           \
+    const uint column_ = (first);                                                                           \
     FETCH_PACKS(set##_state, VALUE_TILE, TILE_PACKS, states.data[(part * value_dim + column_ + row) * KEY_PACKS + first_pack + pack])  \
     FETCH_PACKS(set##_gradient, VALUE_TILE, TILE_PACKS,                                                                                \
                gradients.data[(part * value_dim + column_ + row) * KEY_PACKS + first_pack + pack])                                     \
@@ -131,10 +131,10 @@ uint seen_column(uint n) { return (team_index() % (TEAMS / 2) / (ROW_TILES / SEE
                d_o.data[((chunk.begin + min(row, chunk.tokens - 1)) * heads + head) * value_packs + column_ / PACK + pack])            \
     FETCH_PACKS(set##_values, VALUE_TILE, CHUNK_PACKS, corrected.data[(values_part * value_dim + column_ + row) * CHUNK_PACKS + pack]) \
   }
-#define PLACE_COLUMNS(set, first)                                                                                       \
+#define PLACE_COLUMNS(set)                                                                                       \
   barrier();                                                                                                            \
-  PLACE_PACKS(STATES, TILE_STRIDE, VALUE_TILE, TILE_PACKS, (first) < value_dim ? cell(set##_state[n_]) : Cell(0))       \
-  PLACE_PACKS(GRADIENTS, TILE_STRIDE, VALUE_TILE, TILE_PACKS, (first) < value_dim ? cell(set##_gradient[n_]) : Cell(0)) \
+  PLACE_PACKS(STATES, TILE_STRIDE, VALUE_TILE, TILE_PACKS, cell(set##_state[n_]))       \
+  PLACE_PACKS(GRADIENTS, TILE_STRIDE, VALUE_TILE, TILE_PACKS, cell(set##_gradient[n_])) \
   PLACE_PACKS(OUTPUTS, VALUE_STRIDE, CHUNK, VALUE_PACKS, row < chunk.tokens ? cell(set##_outputs[n_]) : Cell(0))        \
   PLACE_PACKS(VALUES, CHUNK_STRIDE, VALUE_TILE, CHUNK_PACKS, cell(set##_values[n_]))                                    \
   barrier();
@@ -325,22 +325,33 @@ void main() {
     vec4 through = vec4(0);  // the four's part of the sum over all columns
 
     COLUMNS(even)
+#if COOPERATIVE
     COLUMNS(odd)
     FETCH_COLUMNS(even, 0)
-    FETCH_COLUMNS(odd, VALUE_TILE)
+    const uint last = value_dim - VALUE_TILE;
+    FETCH_COLUMNS(odd, min(VALUE_TILE, last))
     uint first = 0;
     for (; first + 2 * VALUE_TILE < value_dim; first += 2 * VALUE_TILE) {
-      PLACE_COLUMNS(even, first)
+      PLACE_COLUMNS(even)
       FETCH_COLUMNS(even, first + 2 * VALUE_TILE)
       MULTIPLY_COLUMNS
-      PLACE_COLUMNS(odd, first + VALUE_TILE)
-      FETCH_COLUMNS(odd, first + 3 * VALUE_TILE)
+      PLACE_COLUMNS(odd)
+      FETCH_COLUMNS(odd, min(first + 3 * VALUE_TILE, last))
       MULTIPLY_COLUMNS
     }
-    PLACE_COLUMNS(even, first)
+    PLACE_COLUMNS(even)
     MULTIPLY_COLUMNS
-    PLACE_COLUMNS(odd, first + VALUE_TILE)
-    MULTIPLY_COLUMNS
+    if (first < last) {
+      PLACE_COLUMNS(odd)
+      MULTIPLY_COLUMNS
+    }
+#else
+    for (uint first = 0; first < value_dim; first += VALUE_TILE) {  // a copy: software devices compile it for seconds
+      FETCH_COLUMNS(even, first)
+      PLACE_COLUMNS(even)
+      MULTIPLY_COLUMNS
+    }
+#endif
 
     const FourKept query_rows = KEPT_OF(q, qk_at, qk_stride, chunk, four), key_rows = KEPT_OF(k, qk_at, qk_stride, chunk, four);
     const mat4 g_rows = FLOATS_OF(g, g_at, g_stride, chunk, four);
@@ -396,10 +407,17 @@ void main() {
     PLACE_SQUARE(square)
 
     vec4 past = through;
+#if COOPERATIVE
     TAKE_LEVEL(2, vec4(1), ADD_STATES_PAST)
     TAKE_LEVEL(3, factor_3, )
     TAKE_LEVEL(4, factor_4, ADD_LEVEL_PAST(3))
     TAKE_LEVEL(5, factor_5, ADD_LEVEL_PAST(4))
+#else
+    for (uint level = 2; level < ALL_LEVELS; ++level) {
+      const vec4 factor = level == 2 ? vec4(1) : level == 3 ? factor_3 : level == 4 ? factor_4 : factor_5;
+      TAKE_LEVEL(level, factor, if (level == 2) ADD_STATES_PAST if (level > 3) ADD_LEVEL_PAST(level - 1))
+    }
+#endif
     barrier();
     ADD_LEVEL_PAST(ALL_LEVELS - 1)
 
