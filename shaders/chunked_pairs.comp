@@ -294,7 +294,7 @@ void main() {
   UNROLLED for (uint n = 0; n < FETCHES(CHUNK, CHUNK_PACKS); ++n) {
     const uint i = thread + n * THREADS;
     const uint row = i / CHUNK_PACKS, pack = i % CHUNK_PACKS;
-    if (pack * PACK / TILE > row / TILE) continue;
+    if (row >= CHUNK || pack * PACK / TILE > row / TILE) continue;
     const int below = int(row) - int(pack * PACK);
     pairs.data[square_at + i] = first_of(squares[row * CHUNK_STRIDE + pack], below + 1);
 #if RULE == GATED_DELTA
