@@ -81,6 +81,7 @@ uint gate_row(uint token, uint head, uint subhead) { return (token * heads + hea
 // The number of a subhead's chunk among all of the launch.
 uint part_of(Chunk chunk, uint head, uint subhead) { return (chunk.slot * heads + head) * expansion + subhead; }
 
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
 const uint KEY_PACKS = KEY_DIM / PACK;
 // One pack more than a row: rows then begin in different banks.
 const uint KEY_STRIDE = KEY_PACKS + 1;

@@ -83,15 +83,15 @@ const uint PAIRS_END = KEY_PAIRS + CHUNK * CHUNK_STRIDE;
 const uint STATE_END = CORRECTIONS;
 const uint PAIRS_END = KEY_PAIRS;
 #endif
-const uint SLAB_END = GRADIENT_END > STATE_END ? GRADIENT_END : STATE_END;
+const uint SLAB_END = LARGER(GRADIENT_END, STATE_END);
 const uint PARTS_END = FIRST_PART + CHUNK * PART_STRIDE;
 #if COOPERATIVE
-const uint OTHER_END = PARTS_END > PAIRS_END ? PARTS_END : PAIRS_END;
+const uint OTHER_END = LARGER(PARTS_END, PAIRS_END);
 #else
 const uint OTHER_END = PARTS_END;
 #endif
 
-shared Cell pool[SLAB_END > OTHER_END ? SLAB_END : OTHER_END];
+shared Cell pool[LARGER(SLAB_END, OTHER_END)];
 #if RULE != LINEAR
 shared vec4 from_start[CHUNK / 4];  // e^γ
 shared vec4 to_end[CHUNK / 4];      // e^{γ_C - γ}
@@ -162,11 +162,11 @@ void main() {
 #else
 #define FETCH_CORRECTIONS(first)
 #endif
-#define FETCH_STATE(first)                                                                                          \
-  {                                                                                                                 \
-    FETCH_BOTH_STATES(first)                                                                                        \
-    FETCH_CORRECTIONS(first)                                                                                        \
-    FETCH(outputs, CHUNK, VALUE_PACKS,                                                                              \
+#define FETCH_STATE(first)                                                                                             \
+  {                                                                                                                    \
+    FETCH_BOTH_STATES(first)                                                                                           \
+    FETCH_CORRECTIONS(first)                                                                                           \
+    FETCH(outputs, CHUNK, VALUE_PACKS,                                                                                 \
           d_o.data[((chunk.begin + min(row, chunk.tokens - 1)) * heads + head) * value_packs + (first) / PACK + pack]) \
   }
 #if COOPERATIVE

@@ -47,8 +47,6 @@ layout(binding = 11) writeonly buffer DqBuffer { Quad data[]; } dq;             
 layout(binding = 12) writeonly buffer DkBuffer { Quad data[]; } dk;              // [B, T, Hq, E, K]
 layout(binding = 13) writeonly buffer DgBuffer { vec4 data[]; } dg;              // [B, T, H, E, K]
 
-
-#define LARGER(a, b) ((a) > (b) ? (a) : (b))
 const uint VALUE_PACKS = VALUE_TILE / PACK;
 const uint VALUE_STRIDE = VALUE_PACKS + 1;
 const uint TILE_PACKS = KEY_TILE / PACK;
@@ -123,7 +121,7 @@ uint seen_column(uint n) { return (team_index() % (TEAMS / 2) / (ROW_TILES / SEE
   Pack set##_outputs[FETCHES(CHUNK, VALUE_PACKS)], set##_values[FETCHES(VALUE_TILE, CHUNK_PACKS)];
 #define FETCH_COLUMNS(set, first)                                                                                                      \
   {                                                                                                                                    \
-    const uint column_ = (first);                                                                           \
+    const uint column_ = (first);                                                                                                      \
     FETCH_PACKS(set##_state, VALUE_TILE, TILE_PACKS, states.data[(part * value_dim + column_ + row) * KEY_PACKS + first_pack + pack])  \
     FETCH_PACKS(set##_gradient, VALUE_TILE, TILE_PACKS,                                                                                \
                gradients.data[(part * value_dim + column_ + row) * KEY_PACKS + first_pack + pack])                                     \
@@ -132,11 +130,11 @@ uint seen_column(uint n) { return (team_index() % (TEAMS / 2) / (ROW_TILES / SEE
     FETCH_PACKS(set##_values, VALUE_TILE, CHUNK_PACKS, corrected.data[(values_part * value_dim + column_ + row) * CHUNK_PACKS + pack]) \
   }
 #define PLACE_COLUMNS(set)                                                                                       \
-  barrier();                                                                                                            \
-  PLACE_PACKS(STATES, TILE_STRIDE, VALUE_TILE, TILE_PACKS, cell(set##_state[n_]))       \
-  PLACE_PACKS(GRADIENTS, TILE_STRIDE, VALUE_TILE, TILE_PACKS, cell(set##_gradient[n_])) \
-  PLACE_PACKS(OUTPUTS, VALUE_STRIDE, CHUNK, VALUE_PACKS, row < chunk.tokens ? cell(set##_outputs[n_]) : Cell(0))        \
-  PLACE_PACKS(VALUES, CHUNK_STRIDE, VALUE_TILE, CHUNK_PACKS, cell(set##_values[n_]))                                    \
+  barrier();                                                                                                     \
+  PLACE_PACKS(STATES, TILE_STRIDE, VALUE_TILE, TILE_PACKS, cell(set##_state[n_]))                                \
+  PLACE_PACKS(GRADIENTS, TILE_STRIDE, VALUE_TILE, TILE_PACKS, cell(set##_gradient[n_]))                          \
+  PLACE_PACKS(OUTPUTS, VALUE_STRIDE, CHUNK, VALUE_PACKS, row < chunk.tokens ? cell(set##_outputs[n_]) : Cell(0)) \
+  PLACE_PACKS(VALUES, CHUNK_STRIDE, VALUE_TILE, CHUNK_PACKS, cell(set##_values[n_]))                             \
   barrier();
 #define OUTPUT_ROWS(left, m, d) LOAD_LEFT(left, pool, OUTPUTS + seen_row(m) * VALUE_STRIDE + (d) / PACK, VALUE_STRIDE)
 #define VALUE_ROWS(left, m, d) LOAD_LEFT_TRANSPOSED(left, pool, VALUES + (d) * CHUNK_STRIDE + seen_row(m) / PACK, CHUNK_STRIDE)

@@ -39,7 +39,7 @@ const uint O_TILES = (ROW_TILES + ROW_STEP - 1) / ROW_STEP;
 const uint VALUE_PACKS = VALUE_TILE / PACK;
 const uint VALUE_STRIDE = VALUE_PACKS + 1;
 
-shared Cell lefts[CHUNK * (SLAB_STRIDE > VALUE_STRIDE ? SLAB_STRIDE : VALUE_STRIDE)];
+shared Cell lefts[CHUNK * LARGER(SLAB_STRIDE, VALUE_STRIDE)];
 #if COOPERATIVE
 shared Cell rights[VALUE_TILE * SLAB_STRIDE];
 #endif

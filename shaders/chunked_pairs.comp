@@ -53,7 +53,7 @@ const uint STAGED = CORRECTIONS + CHUNK * VALUE_STRIDE;
 const uint STAGED = CORRECTIONS;
 #endif
 #if WAYS
-const uint TILE_CELLS = STAGED > CHUNK * WAY_STRIDE ? STAGED : CHUNK * WAY_STRIDE;
+const uint TILE_CELLS = LARGER(STAGED, CHUNK * WAY_STRIDE);
 #else
 const uint TILE_CELLS = STAGED;
 #endif
@@ -135,20 +135,20 @@ void main() {
 #else
 #define FETCH_CORRECTIONS(first)
 #endif
-#define FETCH_COLUMNS(first)                                                                                  \
-  {                                                                                                           \
-    FETCH(outputs, CHUNK, VALUE_PACKS,                                                                        \
+#define FETCH_COLUMNS(first)                                                                                           \
+  {                                                                                                                    \
+    FETCH(outputs, CHUNK, VALUE_PACKS,                                                                                 \
           d_o.data[((chunk.begin + min(row, chunk.tokens - 1)) * heads + head) * value_packs + (first) / PACK + pack]) \
-    FETCH(errors, VALUE_TILE, CHUNK_PACKS,                                                                    \
-          corrected.data[(values_part * value_dim + (first) + row) * CHUNK_PACKS + pack])                     \
-    FETCH_CORRECTIONS(first)                                                                                  \
+    FETCH(errors, VALUE_TILE, CHUNK_PACKS,                                                                             \
+          corrected.data[(values_part * value_dim + (first) + row) * CHUNK_PACKS + pack])                              \
+    FETCH_CORRECTIONS(first)                                                                                           \
   }
 
   const uint square_at = part * CHUNK * CHUNK_PACKS;
 #if WAYS && COOPERATIVE
-#define FETCH_SQUARE(fetched, buffer_)      \
+#define FETCH_SQUARE(fetched, buffer_)       \
   Pack fetched[FETCHES(CHUNK, CHUNK_PACKS)]; \
-  FETCH(fetched, CHUNK, CHUNK_PACKS,        \
+  FETCH(fetched, CHUNK, CHUNK_PACKS,         \
         buffer_.data[square_at + row * CHUNK_PACKS + min(pack, row / TILE * LINE + LINE - 1)])
   FETCH_SQUARE(fetched_scores, scores)
 #if RULE == GATED_DELTA

@@ -44,7 +44,7 @@ const uint VALUE_TILES = (BLOCKS + TEAMS - 1) / TEAMS;
 
 shared Cell outputs[CHUNK * VALUE_STRIDE];
 #if RULE == GATED_DELTA
-shared Cell turned[VALUE_TILE * KEY_STRIDE > CHUNK * VALUE_STRIDE ? VALUE_TILE * KEY_STRIDE : CHUNK * VALUE_STRIDE];
+shared Cell turned[LARGER(VALUE_TILE * KEY_STRIDE, CHUNK * VALUE_STRIDE)];
 shared Cell blocks[BLOCKS * BLOCK_CELLS];
 shared vec4 to_end[CHUNK / 4];  // beta e^{γ_C - γ}
 shared vec4 betas[CHUNK / 4];   // scale beta

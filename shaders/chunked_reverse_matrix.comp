@@ -101,9 +101,9 @@ void main() {
 #if RULE == GATED_DELTA
   Pack fetched_square[FETCHES(CHUNK, CHUNK_PACKS)];
   float fetched_gammas[FETCHES(CHUNK, 1)], fetched_betas[FETCHES(CHUNK, 1)], last;
-#define FETCH_GATES                                                                                     \
-  FETCH_TRIANGLE(fetched_square, scores)                                                                \
-  FETCH_TOKENS(fetched_gammas, gamma.data[part * CHUNK + row])                                          \
+#define FETCH_GATES                                                                                         \
+  FETCH_TRIANGLE(fetched_square, scores)                                                                    \
+  FETCH_TOKENS(fetched_gammas, gamma.data[part * CHUNK + row])                                              \
   FETCH_TOKENS(fetched_betas, beta.data[gate_row(chunk.begin + min(row, chunk.tokens - 1), head, subhead)]) \
   last = gamma.data[part * CHUNK + CHUNK - 1];
 #elif RULE == SSD
@@ -126,20 +126,20 @@ void main() {
     FETCH_GATES                                            \
   }
 // The share's tokens of a matrix of rows by token.
-#define PLACE_OWN(value)                                                                    \
-  UNROLLED for (uint n = 0; n < OWN_FETCHES; ++n) {                                             \
-    const uint i = lane + n * TEAM_SIZE, token = token_of(share, i / LINE);                     \
-    if (i < SHARE_TOKENS * LINE)                                                                \
+#define PLACE_OWN(value)                                                                                 \
+  UNROLLED for (uint n = 0; n < OWN_FETCHES; ++n) {                                                      \
+    const uint i = lane + n * TEAM_SIZE, token = token_of(share, i / LINE);                              \
+    if (i < SHARE_TOKENS * LINE)                                                                         \
       own_cells[own + SECOND + token * OUTPUT_LINE + i % LINE] = token < chunk.tokens ? value : Cell(0); \
   }
 #define ROWS_OF_OWN(left, token) LOAD_LEFT_TRANSPOSED(left, own_cells, own + SECOND + (token) * OUTPUT_LINE, OUTPUT_LINE)
 #define OWN_LEFT(left, token) LOAD_LEFT(left, own_cells, own + FIRST + (token) / PACK, CHUNK_STRIDE)
 #define SQUARE_RIGHT(right, row, column) LOAD_RIGHT(right, square, (row) * CHUNK_STRIDE + (column) / PACK, CHUNK_STRIDE)
 // The gradient takes in rows of `keys`, weighted by rows of V's columns.
-#define ADD_TOKENS                                                  \
+#define ADD_TOKENS                                                      \
   UNROLLED for (uint token = 0; token < steps(CHUNK); token += DEPTH) { \
     Left left;                                                          \
-    ROWS_OF_OWN(left, token);                                       \
+    ROWS_OF_OWN(left, token);                                           \
     UNROLLED for (uint n = 0; n < steps(KEY_TILES); ++n) {              \
       Right right;                                                      \
       ROWS_RIGHT(right, keys, rows, token, first_channel + n * TILE);   \

@@ -32,7 +32,7 @@ const uint FLOAT_STRIDE = CHUNK / 4 + 1;  // cells of 16 bytes
 shared Cell keys[CHUNK * KEY_STRIDE];
 shared Cell result[CHUNK * CHUNK_STRIDE];
 #if RULE == GATED_DELTA
-shared Cell queries[CHUNK * (KEY_STRIDE > FLOAT_STRIDE ? KEY_STRIDE : FLOAT_STRIDE)];
+shared Cell queries[CHUNK * LARGER(KEY_STRIDE, FLOAT_STRIDE)];
 #define gram_result queries
 #else
 shared Cell queries[CHUNK * KEY_STRIDE];

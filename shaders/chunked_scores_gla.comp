@@ -46,7 +46,7 @@ const uint RESULT_CELLS = OWN + CHUNK * QUADS / 4;
 
 shared vec4 totals[FOURS * QUADS];
 #define TOTAL(i) totals[i]
-shared Cell pool[LEVELS * MIXED_CELLS > RESULT_CELLS ? LEVELS * MIXED_CELLS : RESULT_CELLS];
+shared Cell pool[LARGER(LEVELS * MIXED_CELLS, RESULT_CELLS)];
 
 #if COOPERATIVE
 #define SET_FLOAT(memory, at, i, value) memory[at][i] = floatBitsToUint(value)

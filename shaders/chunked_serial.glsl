@@ -16,7 +16,6 @@ uint token_pack(uint share, uint i) { return row_tile(share, i % TOKEN_PACKS / L
 #define AFTER_SHARE(t, n) ((t) > (n) * SHARES && (t) > row_tile(share, n))
 #define BEFORE_SHARE(t, n) ((t) < (n) * SHARES + SHARES - 1 && (t) < row_tile(share, n))
 
-#define LARGER(a, b) ((a) > (b) ? (a) : (b))
 // The cells of 16 columns, OWN of them: S^T, or first [16][C / PACK + 1], tokens along the rows, and then a second place.
 const uint FIRST = 0, SECOND = TILE * CHUNK_STRIDE;
 

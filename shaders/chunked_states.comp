@@ -43,7 +43,7 @@ const uint VALUE_TILES = (BLOCKS + TEAMS - 1) / TEAMS;
 
 #define keys KEYS.data
 shared Cell values[BLOCKS * BLOCK_CELLS];
-shared Cell second[VALUE_TILE * KEY_STRIDE > BLOCKS * BLOCK_CELLS ? VALUE_TILE * KEY_STRIDE : BLOCKS * BLOCK_CELLS];
+shared Cell second[LARGER(VALUE_TILE * KEY_STRIDE, BLOCKS * BLOCK_CELLS)];
 #if RULE == SSD || RULE == GATED_DELTA
 shared vec4 to_end[CHUNK / 4];  // e^{γ_C - γ}; gated_delta beta e^{γ_C - γ}
 #endif

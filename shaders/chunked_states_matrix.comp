@@ -108,9 +108,9 @@ void main() {
 #if RULE == GATED_DELTA
   Pack fetched_triangle[FETCHES(CHUNK, CHUNK_PACKS)];
   float fetched_gammas[FETCHES(CHUNK, 1)], fetched_betas[FETCHES(CHUNK, 1)], last;
-#define FETCH_GATES                                                                                     \
-  FETCH_TRIANGLE(fetched_triangle, inverse)                                                             \
-  FETCH_TOKENS(fetched_gammas, gamma.data[part * CHUNK + row])                                          \
+#define FETCH_GATES                                                                                         \
+  FETCH_TRIANGLE(fetched_triangle, inverse)                                                                 \
+  FETCH_TOKENS(fetched_gammas, gamma.data[part * CHUNK + row])                                              \
   FETCH_TOKENS(fetched_betas, beta.data[gate_row(chunk.begin + min(row, chunk.tokens - 1), head, subhead)]) \
   last = gamma.data[part * CHUNK + CHUNK - 1];
 #elif RULE == SSD
@@ -124,13 +124,13 @@ void main() {
 #else
 #define FETCH_GATES
 #endif
-#define FETCH_CHUNK                                 \
-  {                                                 \
+#define FETCH_CHUNK                                  \
+  {                                                  \
     chunk = chunk_of(sequence, min(index, end - 1)); \
-    part = part_of(chunk, head, subhead);           \
-    rows = key_rows(chunk, head, subhead);          \
-    FETCH_ROWS(fetched_keys, KEYS, rows)            \
-    FETCH_GATES                                     \
+    part = part_of(chunk, head, subhead);            \
+    rows = key_rows(chunk, head, subhead);           \
+    FETCH_ROWS(fetched_keys, KEYS, rows)             \
+    FETCH_GATES                                      \
   }
   if (index < end) FETCH_CHUNK
 

@@ -26,12 +26,12 @@ const uint ROW_STEP = TEAMS / COLUMN_TILES;  // teams that share a column of til
 const uint TEAM_TILES = (ROW_TILES + ROW_STEP - 1) / ROW_STEP;
 const uint VALUE_PACKS = VALUE_TILE / PACK;
 const uint VALUE_STRIDE = VALUE_PACKS + 1;
-const uint LONGER_STRIDE = KEY_STRIDE > CHUNK_STRIDE ? KEY_STRIDE : CHUNK_STRIDE;
+const uint LONGER_STRIDE = LARGER(KEY_STRIDE, CHUNK_STRIDE);
 const uint SCORE_PACKS = FETCHES(CHUNK, CHUNK_PACKS);  // an invocation's
 
-shared Cell lefts[CHUNK * (LONGER_STRIDE > VALUE_STRIDE ? LONGER_STRIDE : VALUE_STRIDE)];
+shared Cell lefts[CHUNK * LARGER(LONGER_STRIDE, VALUE_STRIDE)];
 #if COOPERATIVE
-shared Cell rights[VALUE_TILE * KEY_STRIDE > CHUNK * VALUE_STRIDE ? VALUE_TILE * KEY_STRIDE : CHUNK * VALUE_STRIDE];
+shared Cell rights[LARGER(VALUE_TILE * KEY_STRIDE, CHUNK * VALUE_STRIDE)];
 #endif
 #if RULE == SSD
 shared vec4 decays[CHUNK / 4];  // e^{γ_C - γ}
@@ -86,15 +86,15 @@ void main() {
 #define KEY_ROW(at) k.data[at]
 #endif
   uint gradients_at;
-#define FETCH_SUBHEAD(subhead)                                                                               \
-  {                                                                                                          \
-    const uint part = part_of(chunk, head, subhead);                                                         \
-    const Rows rows = KEY_ROWS(subhead);                                                                     \
-    gradients_at = (part * value_dim + first_column) * KEY_PACKS;                                            \
-    FETCH(keys, CHUNK, KEY_PACKS, KEY_ROW(rows.first + min(row, chunk.tokens - 1) * rows.stride + pack))      \
-    FETCH_DECAYS                                                                                             \
-    FETCH_GRADIENTS                                                                                          \
-    FETCH(scored, CHUNK, CHUNK_PACKS,                                                                        \
+#define FETCH_SUBHEAD(subhead)                                                                                              \
+  {                                                                                                                         \
+    const uint part = part_of(chunk, head, subhead);                                                                        \
+    const Rows rows = KEY_ROWS(subhead);                                                                                    \
+    gradients_at = (part * value_dim + first_column) * KEY_PACKS;                                                           \
+    FETCH(keys, CHUNK, KEY_PACKS, KEY_ROW(rows.first + min(row, chunk.tokens - 1) * rows.stride + pack))                    \
+    FETCH_DECAYS                                                                                                            \
+    FETCH_GRADIENTS                                                                                                         \
+    FETCH(scored, CHUNK, CHUNK_PACKS,                                                                                       \
           scores.data[(part * CHUNK + min(row, chunk.tokens - 1)) * CHUNK_PACKS + min(pack, row / TILE * LINE + LINE - 1)]) \
   }
 #define PLACE_SUBHEAD                                                                                        \
@@ -103,7 +103,7 @@ void main() {
     PLACE(lefts, KEY_STRIDE, CHUNK, KEY_PACKS, keys)                                                         \
     PLACE_GRADIENTS                                                                                          \
     PLACE_DECAYS                                                                                             \
-    UNROLLED for (uint n = 0; n < SCORE_PACKS; ++n) score_sums[n] = sum_of(score_sums[n], widen(scored[n]));  \
+    UNROLLED for (uint n = 0; n < SCORE_PACKS; ++n) score_sums[n] = sum_of(score_sums[n], widen(scored[n])); \
     barrier();                                                                                               \
   }
 #if COOPERATIVE
