@@ -22,7 +22,7 @@ constexpr std::size_t kPositionBytes = 1024;
 // Of cooperative matrices four teams carry 64 columns, or share fewer. K = V = 128 on an H200 (ms): at E 8 64
 // columns 0.57, 32 0.78; at E 1, 32 chains, 0.191, 0.168, and 16 columns 0.157.
 constexpr std::uint32_t kSerialColumns[] = {64, 32, 16};
-constexpr std::uint32_t kSerialTeams = 4;
+constexpr std::uint32_t kSerialTeams = kFewestMatrixTeams;
 constexpr std::uint32_t kOutputsTiles[] = {128, 64, 32, 16};
 // Levels of gla's pairs whose rows a workgroup makes at a time.
 constexpr std::uint32_t kScoresLevels = 2;

@@ -44,10 +44,10 @@ struct Tiles {
   std::uint32_t subgroup_size = 0;   ///< asked for; 0: whatever the device has
   std::uint32_t team_size = 0;       ///< invocations that work on one 16 x 16 tile at a time
   std::uint32_t invert_size = 0;     ///< invocations that invert a chunk's system
-  SerialTile states;
-  std::uint32_t outputs_tile = 0;   ///< columns of V of a workgroup that makes o
-  std::uint32_t scores_levels = 0;  ///< gla: tiles of scaled rows in shared memory at a time
-  std::size_t scores_bytes = 0;     ///< shared memory of each kernel
+  SerialTile states;                 ///< how a state is carried
+  std::uint32_t outputs_tile = 0;    ///< columns of V of a workgroup that makes o
+  std::uint32_t scores_levels = 0;   ///< gla: tiles of scaled rows in shared memory at a time
+  std::size_t scores_bytes = 0;      ///< shared memory of each kernel
   std::size_t invert_bytes = 0;
   std::size_t states_bytes = 0;
   std::size_t outputs_bytes = 0;

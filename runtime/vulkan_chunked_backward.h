@@ -7,12 +7,12 @@
 
 namespace statescope::vulkan_chunked {
 
-constexpr std::size_t kThroughs = 16;  ///< chunked_gradients.comp's parts of <S, D>
+inline constexpr std::size_t kThroughs = 16;  ///< chunked_gradients.comp's parts of <S, D>
 
 struct BackwardTiles {
-  Tiles forward;            ///< of the kernels that backward shares with it
-  std::uint32_t teams = 0;  ///< of a workgroup
-  SerialTile reverse;
+  Tiles forward;                       ///< of the kernels that backward shares with it
+  std::uint32_t teams = 0;             ///< of a workgroup
+  SerialTile reverse;                  ///< how the gradient of a state is carried
   std::uint32_t columns = 0;           ///< of V, in shared memory at a time, of pairs and gradients
   std::uint32_t gradient_columns = 0;  ///< of gradients where it reads the state's gradient; of gla's always
   std::uint32_t key_tile = 0;          ///< channels of K of a workgroup that makes dq and dk

@@ -89,20 +89,10 @@ mat4 widen(Held x) { return x; }
 void set_floats(uint at, vec4 x) { pool[at] = x; }
 #endif
 
-// Rows of packs on their way to the pool, those of FETCH and PLACE without a question that the sizes answer.
+// FETCH and PLACE_EACH without a question that the sizes answer.
 #define INSIDE(rows, packs) ((rows) * (packs) % THREADS == 0 || row < (rows))
-#define FETCH_PACKS(fetched, rows, packs, source)                \
-  UNROLLED for (uint n_ = 0; n_ < FETCHES(rows, packs); ++n_) {  \
-    const uint row = (thread_index() + n_ * THREADS) / (packs);  \
-    const uint pack = (thread_index() + n_ * THREADS) % (packs); \
-    if (INSIDE(rows, packs)) fetched[n_] = source;               \
-  }
-#define PLACE_PACKS(at, stride, rows, packs, value)                      \
-  UNROLLED for (uint n_ = 0; n_ < FETCHES(rows, packs); ++n_) {          \
-    const uint row = (thread_index() + n_ * THREADS) / (packs);          \
-    const uint pack = (thread_index() + n_ * THREADS) % (packs);         \
-    if (INSIDE(rows, packs)) pool[(at) + row * (stride) + pack] = value; \
-  }
+#define FETCH_PACKS(fetched, rows, packs, source) FETCH_WHERE(INSIDE(rows, packs), fetched, rows, packs, source)
+#define PLACE_PACKS(at, stride, rows, packs, source) PLACE_WHERE(INSIDE(rows, packs), pool, at, stride, rows, packs, source)
 
 // What the tokens see of the states: before = dO S^T by the first half of the teams, after = V D^T by the second. A team has
 // neighbouring rows of tiles and every SEEN_STEP-th column.

@@ -310,20 +310,23 @@ const uint LINE = TILE / PACK;  // packs in a row of a tile
 
 // A matrix of [rows][packs] between memory and a tile in shared memory. Cooperative matrices are loaded and stored there
 // alone: on buffers the drivers do it element by element. `source` is a Pack, or a Cell, of `row` and `pack`; FETCH and
-// PLACE are the two halves of STAGE, with something else between them; of PLACE_EACH it is a Cell, and of `n_` as well.
+// PLACE are the two halves of STAGE, with something else between them; of PLACE_EACH it is a Cell, and of `n_` as well; `there`
+// asks whether the invocation has such a pack.
 #define FETCHES(rows, packs) (((rows) * (packs) + THREADS - 1) / THREADS)
-#define FETCH(fetched, rows, packs, source)                        \
-  UNROLLED for (uint n_ = 0; n_ < FETCHES(rows, packs); ++n_) {             \
-    const uint row = (thread_index() + n_ * THREADS) / (packs);    \
-    const uint pack = (thread_index() + n_ * THREADS) % (packs);   \
-    if (row < (rows)) fetched[n_] = source;                        \
+#define FETCH_WHERE(there, fetched, rows, packs, source)         \
+  UNROLLED for (uint n_ = 0; n_ < FETCHES(rows, packs); ++n_) {  \
+    const uint row = (thread_index() + n_ * THREADS) / (packs);  \
+    const uint pack = (thread_index() + n_ * THREADS) % (packs); \
+    if (there) fetched[n_] = source;                             \
   }
-#define PLACE_EACH(tile, at, stride, rows, packs, source)                          \
-  UNROLLED for (uint n_ = 0; n_ < FETCHES(rows, packs); ++n_) {                    \
-    const uint row = (thread_index() + n_ * THREADS) / (packs);                    \
-    const uint pack = (thread_index() + n_ * THREADS) % (packs);                   \
-    if (row < (rows)) tile[(at) + row * (stride) + pack] = source;                 \
+#define PLACE_WHERE(there, tile, at, stride, rows, packs, source) \
+  UNROLLED for (uint n_ = 0; n_ < FETCHES(rows, packs); ++n_) {   \
+    const uint row = (thread_index() + n_ * THREADS) / (packs);   \
+    const uint pack = (thread_index() + n_ * THREADS) % (packs);  \
+    if (there) tile[(at) + row * (stride) + pack] = source;       \
   }
+#define FETCH(fetched, rows, packs, source) FETCH_WHERE(row < (rows), fetched, rows, packs, source)
+#define PLACE_EACH(tile, at, stride, rows, packs, source) PLACE_WHERE(row < (rows), tile, at, stride, rows, packs, source)
 #define PLACE_AT(tile, at, stride, rows, packs, fetched) PLACE_EACH(tile, at, stride, rows, packs, cell(fetched[n_]))
 #define PLACE(tile, stride, rows, packs, fetched) PLACE_AT(tile, 0, stride, rows, packs, fetched)
 #define STAGE(tile, stride, rows, packs, source)                       \

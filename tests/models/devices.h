@@ -35,7 +35,7 @@ inline testing::Environment* const kLayerDevices = testing::AddGlobalTestEnviron
 
 /// Every device that can run but the cpu.
 inline const std::vector<std::shared_ptr<Device>>& layer_devices() {
-  static const bool searched = [] {
+  [[maybe_unused]] static const bool searched = [] {
     const char* required = std::getenv("STATESCOPE_REQUIRE_DEVICES");
     const DeviceList list = discover();
     for (const DeviceEntry& entry : list.devices) {
@@ -47,7 +47,6 @@ inline const std::vector<std::shared_ptr<Device>>& layer_devices() {
     }
     return true;
   }();
-  static_cast<void>(searched);
   return opened_layer_devices();
 }
 
