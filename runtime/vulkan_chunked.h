@@ -37,10 +37,14 @@ struct SerialTile {
   std::uint32_t invocations = 0;  ///< of the workgroup
 };
 
+/// Of chunked_gates.comp: gates of a workgroup, and the invocations that share the tokens of each.
+constexpr std::uint32_t kGates = 8, kGateStretches = 16;
+constexpr std::size_t kGatesBytes = sizeof(float) * kGates * kGateStretches;
+
 struct Tiles {
   bool cooperative = false;          ///< products by cooperative matrices
   std::uint32_t chunk = 0;           ///< C, tokens
-  std::uint32_t workgroup_size = 0;  ///< invocations, of every kernel but states and invert
+  std::uint32_t workgroup_size = 0;  ///< invocations, of every kernel but gates, invert and states
   std::uint32_t subgroup_size = 0;   ///< asked for; 0: whatever the device has
   std::uint32_t team_size = 0;       ///< invocations that work on one 16 x 16 tile at a time
   std::uint32_t invert_size = 0;     ///< invocations that invert a chunk's system

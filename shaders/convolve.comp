@@ -9,28 +9,29 @@ layout(constant_id = 1) const uint TYPE = 0;      // of x, history and y
 layout(constant_id = 2) const uint FUNCTION = 0;  // the activation
 layout(constant_id = 3) const bool BIASED = false;
 layout(constant_id = 4) const bool KEEP = false;  // the launch that replaces the history
+layout(constant_id = 5) const uint SIZE = 4;      // taps
 
 layout(binding = 0) readonly buffer XBuffer { uint data[]; } x;  // rows of tokens, x_row apart
-layout(binding = 1) readonly buffer WeightBuffer { float data[]; } weight;  // [C, size]
+layout(binding = 1) readonly buffer WeightBuffer { float data[]; } weight;  // [C, SIZE]
 layout(binding = 2) readonly buffer BiasBuffer { float data[]; } bias;      // [C]
-layout(binding = 3) buffer HistoryBuffer { uint data[]; } history;          // [B, size - 1, C]
+layout(binding = 3) buffer HistoryBuffer { uint data[]; } history;          // [B, SIZE - 1, C]
 layout(binding = 4) writeonly buffer YBuffer { uint data[]; } y;            // [B, T, C]
 
 layout(push_constant) uniform Sizes {
-  uint pairs, tokens, channels, size;
+  uint pairs, tokens, channels;
   uint x_at, x_row;
 };
 
 // Input at token `time` of a batch row, counted from the history's first.
 float input_at(uint row, uint time, uint channel) {
-  const uint kept = size - 1;
+  const uint kept = SIZE - 1;
   if (time < kept) return LOAD(history, (row * kept + time) * channels + channel, TYPE);
   return LOAD(x, x_at + (row * tokens + time - kept) * x_row + channel, TYPE);
 }
 
 float convolved(uint row, uint token, uint channel) {
   float sum = BIASED ? bias.data[channel] : 0;
-  for (uint s = 0; s < size; ++s) sum += weight.data[channel * size + s] * input_at(row, token + s, channel);
+  for (uint s = 0; s < SIZE; ++s) sum += weight.data[channel * SIZE + s] * input_at(row, token + s, channel);
   return pointwise(FUNCTION, sum, 0, 0, 0, 0, 0);
 }
 
@@ -40,9 +41,9 @@ void main() {
     const uint channel = 2 * (pair % channel_pairs), place = pair / channel_pairs;
     const bool both = channel + 1 < channels;
     if (KEEP) {  // oldest first: what is overwritten has been read
-      for (uint s = 0; s + 1 < size; ++s) {
+      for (uint s = 0; s + 1 < SIZE; ++s) {
         const vec2 kept = vec2(input_at(place, tokens + s, channel), both ? input_at(place, tokens + s, channel + 1) : 0);
-        STORE_PAIR(history, (place * (size - 1) + s) * channels + channel, TYPE, kept, both)
+        STORE_PAIR(history, (place * (SIZE - 1) + s) * channels + channel, TYPE, kept, both)
       }
     } else {
       const uint row = place / tokens, token = place % tokens;

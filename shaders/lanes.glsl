@@ -1,10 +1,10 @@
-// Sums over 32 neighbouring invocations through shared memory, so that no subgroup feature is needed. The workgroup
-// has 128 invocations: four groups of 32 lanes.
+// Sums over neighbouring invocations through shared memory, so that no subgroup feature is needed. The workgroup has
+// 128 invocations: groups of LANES of them.
 const uint THREADS = 128;
-const uint LANES = 32;
-shared float lane_values[THREADS];
+layout(constant_id = 5) const uint LANES = 32;  // a power of two, at most THREADS
+shared vec2 lane_values[THREADS];
 
-float sum_over_lanes(float x) {
+vec2 sum_over_lanes(vec2 x) {
   lane_values[gl_LocalInvocationIndex] = x;
   for (uint step = LANES / 2; step > 0; step /= 2) {
     barrier();
@@ -12,7 +12,7 @@ float sum_over_lanes(float x) {
       lane_values[gl_LocalInvocationIndex] += lane_values[gl_LocalInvocationIndex + step];
   }
   barrier();
-  const float sum = lane_values[gl_LocalInvocationIndex / LANES * LANES];
+  const vec2 sum = lane_values[gl_LocalInvocationIndex / LANES * LANES];
   barrier();
   return sum;
 }

@@ -1,4 +1,4 @@
-// C = alpha A B^T for A of few rows: a group of 32 lanes reads two rows of B, so each weight is read once a row of A.
+// C = alpha A B^T for A of few rows: a group of lanes reads two rows of B, so each weight is read once a row of A.
 // PACKED: rows begin at multiples of 16 bytes and are read 16 bytes at a time, a lane beside the next.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -68,7 +68,7 @@ void main() {
   const uint b_first = b_at + gl_WorkGroupID.z * b_matrix;
   // Groups past the end follow the last column: barriers are met by all.
   const vec2 part = products(a_first, b_first + min(col, n - 1) * b_row, b_first + min(col + 1, n - 1) * b_row);
-  const vec2 value = alpha * vec2(sum_over_lanes(part.x), sum_over_lanes(part.y));
+  const vec2 value = alpha * sum_over_lanes(part);
   if (col >= n || gl_LocalInvocationIndex % LANES != 0) return;
   const uint at = c_at + gl_WorkGroupID.z * c_matrix + gl_WorkGroupID.y * c_row + col;
   vec2 sum = value;

@@ -1,4 +1,4 @@
-// Every row over a norm of it: 32 lanes a row.
+// Every row over a norm of it: a group of lanes a row.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "compute.glsl"
@@ -29,13 +29,13 @@ void main() {
   for (uint first = gl_WorkGroupID.x * groups; first < rows; first += gl_NumWorkGroups.x * groups) {
     // Groups past the end follow the last row: barriers are met by all.
     const uint own = first + gl_LocalInvocationIndex / LANES, row = min(own, rows - 1);
-    float squares = 0;
+    vec2 squares = vec2(0);
     for (uint i = 2 * lane; i < width; i += 2 * LANES) {
-      const float left = LOAD(x, row * width + i, IN_TYPE);
-      const float right = i + 1 < width ? LOAD(x, row * width + i + 1, IN_TYPE) : 0;
-      squares += left * left + right * right;
+      const vec2 pair = vec2(LOAD(x, row * width + i, IN_TYPE), i + 1 < width ? LOAD(x, row * width + i + 1, IN_TYPE) : 0);
+      squares += pair * pair;
     }
-    const float scale = factor(sum_over_lanes(squares));
+    const vec2 sums = sum_over_lanes(squares);
+    const float scale = factor(sums.x + sums.y);
     if (own >= rows) continue;
     for (uint i = 2 * lane; i < width; i += 2 * LANES) {
       const bool both = i + 1 < width;

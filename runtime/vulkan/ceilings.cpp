@@ -30,10 +30,10 @@ double best_time(const std::shared_ptr<Gpu>& gpu, const BoundPipeline& bound, st
   for (int round = 0; round < rounds; ++round) {
     const auto start = std::chrono::steady_clock::now();
     run_once(*gpu, [&](VkCommandBuffer commands) {
+      reset(commands, timestamps, 0, 1);
       write_begin(commands, timestamps, 0);
       record_dispatch(commands, bound, {workgroups, 1, 1});
       write_end(commands, timestamps, 0);
-      full_barrier(commands);
     });
     const std::vector<Span> spans = read_spans(timestamps, 0, 1);
     const double by_host = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -54,7 +54,6 @@ double copy_rate(const std::shared_ptr<Gpu>& gpu) {
   };
   run_once(*gpu, [&](VkCommandBuffer commands) {
     vkCmdFillBuffer(commands, source.handle, 0, VK_WHOLE_SIZE, 0x3f800000u);
-    full_barrier(commands);
   });
   const PipelineRequest request{"ceiling_copy", {}, kThreads, 0};
   const auto quads = static_cast<std::uint32_t>(bytes / 16);
@@ -82,7 +81,6 @@ double matrix_rate(const std::shared_ptr<Gpu>& gpu) {
   const auto find = [&](const std::string& name) { return name == "source" ? &source : &target; };
   run_once(*gpu, [&](VkCommandBuffer commands) {
     vkCmdFillBuffer(commands, source.handle, 0, VK_WHOLE_SIZE, bfloat16 ? 0x3f803f80u : 0x3c003c00u);
-    full_barrier(commands);
   });
   double rate = 0;
   for (std::uint32_t rounds = 16;; rounds *= 4) {

@@ -171,7 +171,8 @@ Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& dev
     const std::uint32_t here = word(end - begin), parts = word(p.heads * p.expansion);
     const std::uint32_t value_dim = word(p.value_dim);
     if (has_gate(p.rule) && !gate_per_channel(p.rule)) {
-      add("gates", {word(ceil_div(parts, tiles.workgroup_size)), here, 1}, tiles.workgroup_size, 0, false);
+      add("gates", {word(ceil_div(parts, vulkan_chunked::kGates)), here, 1},
+          vulkan_chunked::kGates * vulkan_chunked::kGateStretches, vulkan_chunked::kGatesBytes, false);
     }
     Dispatch& scores = add("scores", scores_workgroups(p, device, cooperative, here), tiles.workgroup_size,
                            tiles.scores_bytes);

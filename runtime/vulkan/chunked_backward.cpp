@@ -127,7 +127,10 @@ Dispatches chunked_backward(const Problem& p, const Choice& choice, const Device
   const auto slot_count = [&] { return word(std::min((stretch + 1) * step, slots) - stretch * step); };
   const auto add_states = [&](bool last) {
     const std::uint32_t here = slot_count();
-    if (has_gate(p.rule) && !gla) add("gates", false, {word(ceil_div(parts, size)), here, 1}, size, 0, false);
+    if (has_gate(p.rule) && !gla) {
+      add("gates", false, {word(ceil_div(parts, vulkan_chunked::kGates)), here, 1},
+          vulkan_chunked::kGates * vulkan_chunked::kGateStretches, vulkan_chunked::kGatesBytes, false);
+    }
     if (last || delta || gla) {
       Dispatch& scores =
           add("scores", delta, scores_workgroups(p, device, cooperative, here), size, forward.scores_bytes);

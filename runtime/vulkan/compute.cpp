@@ -1,12 +1,13 @@
-// Each operation is a dispatch, behind a barrier where it touches memory of those before it. Dispatches
-// gather in a command buffer, which is submitted when it is full, and waited for before the host reads or
-// writes memory.
+// Each operation is a dispatch. Dispatches gather, then go into a command buffer in rounds with a barrier
+// between two: a dispatch's round is the first behind those that share memory with it, so that there are as
+// few barriers as the longest chain has links, in whatever order the operations came. A command buffer is
+// submitted when so many have gathered, behind those that run, and waited for before the host reads or writes
+// memory.
 #include "runtime/vulkan/compute.h"
 
 #include <algorithm>
 #include <bit>
 #include <limits>
-#include <set>
 #include <utility>
 
 #include <statescope/error.h>
@@ -18,8 +19,9 @@
 namespace statescope::vulkan {
 namespace {
 
-constexpr std::size_t kDispatchesPerSubmission = 256;  // some milliseconds on a GPU
-constexpr std::uint32_t kThreads = 128;                // the most that every device has
+constexpr std::size_t kDispatchesPerSubmission = 64;  // the device starts while the host records the next
+constexpr std::size_t kMostUnderWay = 8;              // bounds what the host holds for them
+constexpr std::uint32_t kThreads = 128;               // the most that every device has
 constexpr std::uint32_t kTileThreads = 256;
 constexpr std::int64_t kTile = 64;            // of multiply.comp
 constexpr std::int64_t kFewRows = 4;          // more are faster as tiles
@@ -65,6 +67,12 @@ void check_pairs(const Array& out, std::initializer_list<std::int64_t> begins, s
 
 std::int64_t pairs_of(std::int64_t rows, std::int64_t width) {
   return rows * ((width + 1) / 2);
+}
+
+/// Neighbouring invocations that share a sum (lanes.glsl), of so many parts: in a model's step a row is
+/// short, and what it takes is how many loads wait for each other.
+std::uint32_t lanes_for(std::int64_t parts) {
+  return parts >= kThreads ? kThreads : 32;
 }
 
 /// Whether the factors' rows are whole packs of 16 bytes that begin at a multiple of one.
@@ -197,9 +205,11 @@ class VulkanCompute final : public Compute {
       return static_cast<std::uint32_t>((extent + each - 1) / each);
     };
     if (p.m <= kFewRows && p.transpose_b) {
-      constexpr std::int64_t kColumns = 8;  // two of each of four groups of lanes
+      const std::uint32_t lanes = lanes_for(p.k / static_cast<std::int64_t>(16 / size_of(a.array.dtype)));
+      constants["LANES"] = lanes;
+      const std::int64_t columns = 2 * (kThreads / lanes);  // two a group
       dispatch(in_packs(p, a, b) ? "multiply_vector.packed" : "multiply_vector", constants, push, arrays,
-               {groups(p.n, kColumns), static_cast<std::uint32_t>(p.m), batch});
+               {groups(p.n, columns), static_cast<std::uint32_t>(p.m), batch});
       return;
     }
     constants["TRANSPOSE_B"] = p.transpose_b;
@@ -228,14 +238,16 @@ class VulkanCompute final : public Compute {
   void normalise(RowNorm norm, float value, std::int64_t rows, std::int64_t width, const Array& x,
                  const Array& weight, const Array& y) override {
     check_pairs(y, {}, width, rows);
-    constexpr std::int64_t kRows = 4;  // of a workgroup
+    const std::uint32_t lanes = lanes_for(width / 2);
+    const std::int64_t at_once = kThreads / lanes;  // rows of a workgroup
     dispatch("normalise",
              {{"NORM", static_cast<std::uint32_t>(norm)},
               {"WEIGHTED", weight.present()},
+              {"LANES", lanes},
               {"IN_TYPE", type_of(x)},
               {"OUT_TYPE", type_of(y)}},
              {{"rows", word(rows)}, {"width", word(width)}, {"value", word(value)}},
-             {{"x", x}, {"weight", weight}, {"y", y}}, by_rows((rows + kRows - 1) / kRows));
+             {{"x", x}, {"weight", weight}, {"y", y}}, by_rows((rows + at_once - 1) / at_once));
   }
 
   void convolve(const Convolution& c, const MatrixView& x, const Array& w, const Array& bias,
@@ -244,19 +256,20 @@ class VulkanCompute final : public Compute {
     Words constants{{"TYPE", type_of(y)},
                     {"FUNCTION", static_cast<std::uint32_t>(c.activation)},
                     {"BIASED", bias.present()},
-                    {"KEEP", 0}};
+                    {"KEEP", 0},
+                    {"SIZE", word(c.size)}};
     Words push{{"tokens", word(c.tokens)},
                {"channels", word(c.channels)},
-               {"size", word(c.size)},
                {"x_at", word(x.offset)},
                {"x_row", word(x.row_stride)}};
-    const Arrays arrays{{"x", x.array}, {"weight", w}, {"bias", bias}, {"history", history}, {"y", y}};
+    Arrays arrays{{"x", x.array}, {"weight", w}, {"bias", bias}, {"history", history}, {"y", y}};
     const auto run = [&](std::int64_t rows, bool keep) {
       constants["KEEP"] = keep;
       push["pairs"] = word(pairs_of(rows, c.channels));
       dispatch("convolve", constants, push, arrays, by_threads(pairs_of(rows, c.channels)));
     };
     run(c.batch * c.tokens, false);
+    arrays["y"] = history;  // what follows leaves y alone, and may run beside what reads it
     run(c.batch, true);
   }
 
@@ -339,25 +352,33 @@ class VulkanCompute final : public Compute {
   }
 
   std::function<void()> end_recording() override {
-    if (commands_) finished_.push_back(close());
+    if (!gathered_.empty()) finished_.push_back(close());
     recording_ = false;
-    const auto recorded = std::make_shared<std::vector<Submission>>(std::move(finished_));
-    finished_.clear();
-    const auto submit = [this, recorded] {
-      flush();
-      std::vector<VkCommandBuffer> handles;
-      for (const Submission& one : *recorded) handles.push_back(one.commands->handle);
-      if (!handles.empty()) submit_and_wait(*gpu_, handles);
+    const auto recorded = std::make_shared<const Submissions>(std::exchange(finished_, {}));
+    const auto repeat = [this, recorded] {
+      if (std::ranges::find(under_way_, recorded) != under_way_.end()) await();
+      if (!gathered_.empty()) hand_over();
+      start(recorded);
     };
-    submit();
-    return submit;
+    repeat();
+    return repeat;
   }
 
  private:
+  struct Gathered {
+    BoundPipeline bound;
+    std::array<std::uint32_t, 3> workgroups{};
+    std::size_t round = 0;
+  };
   /// A command buffer and what its dispatches are bound to.
   struct Submission {
-    std::vector<BoundPipeline> bound;
+    std::vector<Gathered> dispatches;
     std::unique_ptr<Commands> commands;
+  };
+  using Submissions = std::vector<Submission>;
+  /// The first rounds in which a buffer may be read and written.
+  struct FirstRounds {
+    std::size_t read = 0, write = 0;
   };
 
   static std::array<std::uint32_t, 3> by_threads(std::int64_t threads) {
@@ -393,11 +414,10 @@ class VulkanCompute final : public Compute {
         refuse(request.module + ": " + std::to_string(workgroups[i]) + " workgroups > " +
                std::to_string(most[i]) + " on " + info_.name);
     }
-    if (!commands_) commands_ = std::make_unique<Commands>(*gpu_);
-    bound_.push_back(bind_pipeline(get_pipeline(*gpu_, request), find, push));
-    order(bound_.back().uses);
-    record_dispatch(commands_->handle, bound_.back(), workgroups);
-    if (bound_.size() < kDispatchesPerSubmission) return;
+    BoundPipeline bound = bind_pipeline(get_pipeline(*gpu_, request), find, push);
+    const std::size_t round = round_of(bound.uses);
+    gathered_.push_back({std::move(bound), workgroups, round});
+    if (gathered_.size() < kDispatchesPerSubmission) return;
     if (recording_) {
       finished_.push_back(close());
     } else {
@@ -405,45 +425,57 @@ class VulkanCompute final : public Compute {
     }
   }
 
-  /// A barrier, where a dispatch touches what one since the last barrier wrote, or writes what one read:
-  /// those that share nothing run side by side.
-  void order(const std::vector<BufferUse>& uses) {
-    const auto waits = [&](const BufferUse& use) {
-      return written_.contains(use.buffer) || (use.written && read_.contains(use.buffer));
-    };
-    if (std::ranges::any_of(uses, waits)) barrier();
-    for (const BufferUse& use : uses)
-      if (use.buffer != &unused_.buffer) (use.written ? written_ : read_).insert(use.buffer);
-  }
-  void barrier() {
-    full_barrier(commands_->handle);
-    read_.clear();
-    written_.clear();
+  /// The first round behind those that wrote what a dispatch touches, and those that read what it writes.
+  std::size_t round_of(const std::vector<BufferUse>& uses) {
+    std::size_t round = 0;
+    for (const BufferUse& use : uses) {
+      const auto first = first_rounds_.find(use.buffer);
+      if (first == first_rounds_.end()) continue;
+      round = std::max(round, use.written ? first->second.write : first->second.read);
+    }
+    for (const BufferUse& use : uses) {
+      FirstRounds& first = first_rounds_[use.buffer];
+      if (use.written) first.read = round + 1;
+      first.write = std::max(first.write, round + 1);
+    }
+    return round;
   }
 
   Submission close() {
-    barrier();
-    commands_->end();
-    Submission submission;
-    submission.commands = std::move(commands_);
-    std::swap(submission.bound, bound_);
+    Submission submission{std::exchange(gathered_, {}), std::make_unique<Commands>(*gpu_)};
+    first_rounds_.clear();
+    std::ranges::stable_sort(submission.dispatches, {}, &Gathered::round);
+    std::size_t round = 0;
+    for (const Gathered& one : submission.dispatches) {
+      if (one.round != round) dispatch_barrier(submission.commands->handle);
+      round = one.round;
+      record_dispatch(submission.commands->handle, one.bound, one.workgroups);
+    }
+    dispatch_barrier(submission.commands->handle);
+    submission.commands->end();
     return submission;
   }
 
   /// Hands over what has gathered; the next may be recorded while it runs.
   void hand_over() {
-    await();
-    under_way_ = close();
-    submit(*gpu_, {under_way_.commands->handle});
+    if (under_way_.size() == kMostUnderWay) await();
+    auto submissions = std::make_shared<Submissions>();
+    submissions->push_back(close());
+    start(std::move(submissions));
+  }
+  void start(std::shared_ptr<const Submissions> submissions) {
+    std::vector<VkCommandBuffer> handles;
+    for (const Submission& one : *submissions) handles.push_back(one.commands->handle);
+    under_way_.push_back(std::move(submissions));
+    submit(*gpu_, handles);
   }
   void await() {
-    if (!under_way_.commands) return;
-    const Submission done = std::exchange(under_way_, {});
     wait_for_submitted(*gpu_);
+    under_way_.clear();
   }
   void flush() {
     if (recording_) return;
-    if (commands_) hand_over();
+    if (!gathered_.empty()) hand_over();
     await();
   }
 
@@ -451,12 +483,11 @@ class VulkanCompute final : public Compute {
   DeviceInfo info_;
   LaunchBounds bounds_;
   BufferStorage unused_;  ///< bound where an array is absent
-  std::unique_ptr<Commands> commands_;
-  std::vector<BoundPipeline> bound_;
-  std::set<const Buffer*> read_, written_;  ///< since the last barrier
-  Submission under_way_;                    ///< on the device, or nothing
+  std::vector<Gathered> gathered_;
+  std::map<const Buffer*, FirstRounds> first_rounds_;  ///< of what has gathered
+  std::vector<std::shared_ptr<const Submissions>> under_way_;
   bool recording_ = false;
-  std::vector<Submission> finished_;  ///< of the recording
+  Submissions finished_;  ///< of the recording
 };
 
 }  // namespace

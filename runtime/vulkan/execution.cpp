@@ -81,7 +81,6 @@ class VulkanExecution : public Execution {
         for (const Scratch& scratch : scratch_)
           vkCmdFillBuffer(commands, set.buffers.at(scratch.name).handle, 0, VK_WHOLE_SIZE, kPoison);
       }
-      full_barrier(commands);
     });
   }
 
@@ -129,10 +128,12 @@ class VulkanExecution : public Execution {
     set.bound.push_back(bind_pipeline(get_pipeline(*gpu_, dispatch.pipeline), find, dispatch.push_constants));
     set.launches.push_back(std::make_unique<Commands>(*gpu_));
     Commands& commands = *set.launches.back();
+    const auto launches = static_cast<std::uint32_t>(plan_.launches.size());
+    if (launch % launches == 0) reset(commands.handle, timestamps_, launch, launches);
     write_begin(commands.handle, timestamps_, launch);
     record_dispatch(commands.handle, set.bound.back(), dispatch.workgroups);
     write_end(commands.handle, timestamps_, launch);
-    full_barrier(commands.handle);
+    dispatch_barrier(commands.handle);
     commands.end();
   }
 

@@ -35,8 +35,7 @@
                                                       X(CmdResetQueryPool) X(CmdWriteTimestamp)             \
                                                           X(CreateQueryPool) X(DestroyQueryPool)            \
                                                               X(GetQueryPoolResults) X(QueueSubmit)         \
-                                                                  X(CreateFence) X(DestroyFence)            \
-                                                                      X(WaitForFences) X(ResetFences)
+                                                                  X(QueueWaitIdle)
 #define STATESCOPE_VULKAN_EXTENSIONS(X)              \
   X(CreateDebugUtilsMessengerEXT)                    \
   X(DestroyDebugUtilsMessengerEXT)                   \

@@ -17,11 +17,12 @@ Gpu::~Gpu() {
   if (physical.info.can_run) vkDeviceWaitIdle(device);  // null hardware crashes in it
   pipelines.clear();
   descriptor_pool.reset();
+  small_upload.reset();
+  small_download.reset();
   if (pipeline_cache) {
     save_pipeline_cache(*this);
     vkDestroyPipelineCache(device, pipeline_cache, nullptr);
   }
-  if (fence) vkDestroyFence(device, fence, nullptr);
   if (command_pool) vkDestroyCommandPool(device, command_pool, nullptr);
   vkDestroyDevice(device, nullptr);
 }
@@ -74,11 +75,6 @@ std::shared_ptr<Gpu> open_gpu(const PhysicalDevice& physical) {
   pool.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO;
   pool.queueFamilyIndex = physical.queue_family;
   check(vkCreateCommandPool(gpu->device, &pool, nullptr, &gpu->command_pool), "vkCreateCommandPool" + on);
-  if (physical.info.can_run) {  // null hardware has no fences
-    VkFenceCreateInfo fence{};
-    fence.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO;
-    check(vkCreateFence(gpu->device, &fence, nullptr, &gpu->fence), "vkCreateFence" + on);
-  }
   load_pipeline_cache(*gpu);
   return gpu;
 }
@@ -103,33 +99,44 @@ void Commands::end() {
   check(vkEndCommandBuffer(handle), "vkEndCommandBuffer");
 }
 
-void full_barrier(VkCommandBuffer commands) {
+namespace {
+
+void memory_barrier(VkCommandBuffer commands, VkPipelineStageFlags stage, VkAccessFlags write,
+                    VkAccessFlags access) {
   VkMemoryBarrier barrier{};
   barrier.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER;
-  barrier.srcAccessMask = VK_ACCESS_MEMORY_WRITE_BIT;
-  barrier.dstAccessMask = VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT;
-  vkCmdPipelineBarrier(commands, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, 0, 1,
-                       &barrier, 0, nullptr, 0, nullptr);
+  barrier.srcAccessMask = write;
+  barrier.dstAccessMask = access;
+  vkCmdPipelineBarrier(commands, stage, stage, 0, 1, &barrier, 0, nullptr, 0, nullptr);
+}
+
+void full_barrier(VkCommandBuffer commands) {
+  memory_barrier(commands, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, VK_ACCESS_MEMORY_WRITE_BIT,
+                 VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT);
+}
+
+}  // namespace
+
+void dispatch_barrier(VkCommandBuffer commands) {
+  memory_barrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
+                 VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
 }
 
 void submit(Gpu& gpu, const std::vector<VkCommandBuffer>& commands) {
-  wait_for_submitted(gpu);
   std::vector<VkSubmitInfo> submits(commands.size());
   for (std::size_t i = 0; i < commands.size(); ++i) {
     submits[i].sType = VK_STRUCTURE_TYPE_SUBMIT_INFO;
     submits[i].commandBufferCount = 1;
     submits[i].pCommandBuffers = &commands[i];
   }
-  check(vkQueueSubmit(gpu.queue, static_cast<std::uint32_t>(submits.size()), submits.data(), gpu.fence),
+  check(vkQueueSubmit(gpu.queue, static_cast<std::uint32_t>(submits.size()), submits.data(), VK_NULL_HANDLE),
         "vkQueueSubmit on " + gpu.physical.info.description);
   gpu.busy = true;
 }
 
 void wait_for_submitted(Gpu& gpu) {
   if (!std::exchange(gpu.busy, false)) return;
-  const std::string on = " on " + gpu.physical.info.description;
-  check(vkWaitForFences(gpu.device, 1, &gpu.fence, VK_TRUE, ~0ull), "vkWaitForFences" + on);
-  check(vkResetFences(gpu.device, 1, &gpu.fence), "vkResetFences" + on);
+  check(vkQueueWaitIdle(gpu.queue), "vkQueueWaitIdle on " + gpu.physical.info.description);
 }
 
 void submit_and_wait(Gpu& gpu, const std::vector<VkCommandBuffer>& commands) {
@@ -139,7 +146,9 @@ void submit_and_wait(Gpu& gpu, const std::vector<VkCommandBuffer>& commands) {
 
 void run_once(Gpu& gpu, const std::function<void(VkCommandBuffer)>& record) {
   Commands commands(gpu);
+  full_barrier(commands.handle);
   record(commands.handle);
+  full_barrier(commands.handle);
   commands.end();
   submit_and_wait(gpu, {commands.handle});
 }

@@ -11,6 +11,8 @@ namespace {
 
 // Large enough to hide a submission's cost, small enough to be had anywhere.
 constexpr VkDeviceSize kStagingBytes = VkDeviceSize(16) << 20;
+// What a token's step uploads and downloads: to allocate a buffer for it takes longer than the copy.
+constexpr VkDeviceSize kKeptStagingBytes = 4096;
 
 constexpr std::uint32_t kNoType = ~0u;
 
@@ -40,7 +42,6 @@ void copy(Gpu& gpu, VkBuffer from, VkDeviceSize from_offset, VkBuffer to, VkDevi
   run_once(gpu, [&](VkCommandBuffer commands) {
     const VkBufferCopy region{from_offset, to_offset, size};
     vkCmdCopyBuffer(commands, from, to, 1, &region);
-    full_barrier(commands);
     VkMemoryBarrier to_host{};
     to_host.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER;
     to_host.srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT;
@@ -96,25 +97,38 @@ Buffer create_buffer(const std::shared_ptr<Gpu>& gpu, VkDeviceSize size, Place p
   return buffer;
 }
 
+namespace {
+
+std::shared_ptr<const Buffer> staging_buffer(const std::shared_ptr<Gpu>& gpu, std::size_t bytes,
+                                             Place place) {
+  if (bytes > kKeptStagingBytes)
+    return std::make_shared<Buffer>(create_buffer(gpu, std::min<VkDeviceSize>(kStagingBytes, bytes), place));
+  std::shared_ptr<Buffer>& kept = place == Place::kUpload ? gpu->small_upload : gpu->small_download;
+  const std::shared_ptr<Gpu> owner(std::shared_ptr<Gpu>(),
+                                   gpu.get());  // the device keeps the buffer, not the buffer the device
+  if (!kept) kept = std::make_shared<Buffer>(create_buffer(owner, kKeptStagingBytes, place));
+  return kept;
+}
+
+}  // namespace
+
 void upload(const Buffer& to, std::span<const std::byte> bytes) {
   if (bytes.empty()) return;
-  const Buffer staging =
-      create_buffer(to.gpu, std::min<VkDeviceSize>(kStagingBytes, bytes.size()), Place::kUpload);
-  for (std::size_t at = 0; at < bytes.size(); at += staging.size) {
-    const std::size_t size = std::min<std::size_t>(staging.size, bytes.size() - at);
-    std::memcpy(staging.mapped, bytes.data() + at, size);
-    copy(*to.gpu, staging.handle, 0, to.handle, at, size);
+  const auto staging = staging_buffer(to.gpu, bytes.size(), Place::kUpload);
+  for (std::size_t at = 0; at < bytes.size(); at += staging->size) {
+    const std::size_t size = std::min<std::size_t>(staging->size, bytes.size() - at);
+    std::memcpy(staging->mapped, bytes.data() + at, size);
+    copy(*to.gpu, staging->handle, 0, to.handle, at, size);
   }
 }
 
 void download(const Buffer& from, std::span<std::byte> bytes) {
   if (bytes.empty()) return;
-  const Buffer staging =
-      create_buffer(from.gpu, std::min<VkDeviceSize>(kStagingBytes, bytes.size()), Place::kDownload);
-  for (std::size_t at = 0; at < bytes.size(); at += staging.size) {
-    const std::size_t size = std::min<std::size_t>(staging.size, bytes.size() - at);
-    copy(*from.gpu, from.handle, at, staging.handle, 0, size);
-    std::memcpy(bytes.data() + at, staging.mapped, size);
+  const auto staging = staging_buffer(from.gpu, bytes.size(), Place::kDownload);
+  for (std::size_t at = 0; at < bytes.size(); at += staging->size) {
+    const std::size_t size = std::min<std::size_t>(staging->size, bytes.size() - at);
+    copy(*from.gpu, from.handle, at, staging->handle, 0, size);
+    std::memcpy(bytes.data() + at, staging->mapped, size);
   }
 }
 

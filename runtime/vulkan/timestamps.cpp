@@ -32,9 +32,12 @@ TimestampPool::~TimestampPool() {
   if (handle) vkDestroyQueryPool(gpu->device, handle, nullptr);
 }
 
+void reset(VkCommandBuffer commands, const TimestampPool& pool, std::uint32_t first, std::uint32_t count) {
+  if (pool.handle) vkCmdResetQueryPool(commands, pool.handle, 2 * first, 2 * count);
+}
+
 void write_begin(VkCommandBuffer commands, const TimestampPool& pool, std::uint32_t launch) {
   if (!pool.handle) return;
-  vkCmdResetQueryPool(commands, pool.handle, 2 * launch, 2);
   // Bottom of pipe: once all before it is done; the top could be reached while the launch before still runs.
   vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, pool.handle, 2 * launch);
 }

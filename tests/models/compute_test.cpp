@@ -314,6 +314,25 @@ TEST(Recording, KeepsTheOrderOfWhatSharesMemory) {
   }
 }
 
+// More than a device holds at once, without a wait: each adds to x what the one before it left in y.
+TEST(Operations, ManyKeepTheirOrder) {
+  constexpr std::int64_t kSize = 4096;
+  constexpr int kRounds = 400;
+  for (const auto& device : layer_devices()) {
+    const auto compute = device->compute();
+    const Array x = compute->allocate(DType::kF32, kSize), y = compute->allocate(DType::kF32, kSize);
+    compute->apply(Pointwise::kFill, x, {}, 0);
+    compute->apply(Pointwise::kFill, y, {}, 1);
+    for (int i = 0; i < kRounds; ++i) {
+      compute->apply(Pointwise::kAdd, x, {x, y});
+      compute->apply(Pointwise::kAffine, y, {y}, 1, 1);
+    }
+    const Tensor found = compute->download(x, {kSize});
+    for (float sum : found.as<float>())
+      ASSERT_EQ(sum, kRounds * (kRounds + 1) / 2) << device->info().description;
+  }
+}
+
 TEST(Memory, IsUsedAgain) {
   for (const auto& device : layer_devices()) {
     const auto compute = device->compute();
