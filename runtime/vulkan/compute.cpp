@@ -20,6 +20,7 @@ namespace statescope::vulkan {
 namespace {
 
 constexpr std::size_t kDispatchesPerSubmission = 64;  // the device starts while the host records the next
+constexpr std::size_t kDispatchesPerRecording = 256;  // repeated as it is: a submission costs the device 8 us
 constexpr std::size_t kMostUnderWay = 8;              // bounds what the host holds for them
 constexpr std::uint32_t kThreads = 128;               // the most that every device has
 constexpr std::uint32_t kTileThreads = 256;
@@ -417,7 +418,7 @@ class VulkanCompute final : public Compute {
     BoundPipeline bound = bind_pipeline(get_pipeline(*gpu_, request), find, push);
     const std::size_t round = round_of(bound.uses);
     gathered_.push_back({std::move(bound), workgroups, round});
-    if (gathered_.size() < kDispatchesPerSubmission) return;
+    if (gathered_.size() < (recording_ ? kDispatchesPerRecording : kDispatchesPerSubmission)) return;
     if (recording_) {
       finished_.push_back(close());
     } else {
