@@ -49,8 +49,8 @@ struct Commands {
   void end();
 };
 
-/// What the dispatches before it wrote, those behind it see. A barrier of all stages takes an H200 5 us
-/// longer.
+/// What the dispatches before it wrote, those behind it see. (A barrier of all stages takes an H200 5 us
+/// more.)
 void dispatch_barrier(VkCommandBuffer commands);
 
 /// Submits each command buffer on its own, so that no submission is longer than one of them, behind what was
@@ -59,7 +59,7 @@ void submit(Gpu& gpu, const std::vector<VkCommandBuffer>& commands);
 void wait_for_submitted(Gpu& gpu);
 void submit_and_wait(Gpu& gpu, const std::vector<VkCommandBuffer>& commands);
 
-/// Records with `record`, submits and waits.
+/// Records with `record`, submits and waits: behind all that came before it, and before all that follows.
 void run_once(Gpu& gpu, const std::function<void(VkCommandBuffer)>& record);
 
 }  // namespace statescope::vulkan

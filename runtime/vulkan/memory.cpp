@@ -104,9 +104,10 @@ std::shared_ptr<const Buffer> staging_buffer(const std::shared_ptr<Gpu>& gpu, st
   if (bytes > kKeptStagingBytes)
     return std::make_shared<Buffer>(create_buffer(gpu, std::min<VkDeviceSize>(kStagingBytes, bytes), place));
   std::shared_ptr<Buffer>& kept = place == Place::kUpload ? gpu->small_upload : gpu->small_download;
-  const std::shared_ptr<Gpu> owner(std::shared_ptr<Gpu>(),
-                                   gpu.get());  // the device keeps the buffer, not the buffer the device
-  if (!kept) kept = std::make_shared<Buffer>(create_buffer(owner, kKeptStagingBytes, place));
+  if (!kept) {  // the device owns it, so it must not own the device
+    const std::shared_ptr<Gpu> not_owned(std::shared_ptr<Gpu>(), gpu.get());
+    kept = std::make_shared<Buffer>(create_buffer(not_owned, kKeptStagingBytes, place));
+  }
   return kept;
 }
 
