@@ -114,8 +114,9 @@ class CudaCompute final : public Compute {
   void normalise(RowNorm norm, float value, std::int64_t rows, std::int64_t width, const Array& x,
                  const Array& weight, const Array& y) override {
     operate({x, weight}, {y}, [&] {
-      launch_normalise(
-          {norm, value, count(rows), count(width), elements_of(x), elements_of(y), floats(weight)}, stream_);
+      launch_normalise({norm, value, count(rows), count(width), elements_of(x), elements_of(y),
+                        elements_of(weight), weight.size > width ? width : 0},
+                       stream_);
     });
   }
 

@@ -160,11 +160,10 @@ __global__ void normalise_kernel(const __grid_constant__ NormaliseParameters p) 
   if (p.norm == RowNorm::kRootMeanSquare) factor = rsqrtf(squares / p.width + p.value);
   if (p.norm == RowNorm::kLength) factor = rsqrtf(squares + p.value);
   if (p.norm == RowNorm::kLimit && squares > p.value * p.value) factor = p.value * rsqrtf(squares);
-  const Elements weight{const_cast<float*>(p.weight), DType::kF32};
   for (int i = lane * kStep; i < p.width; i += kWarp * kStep) {
     float4 x = scaled(read<kStep>(p.x, first + i), factor);
-    if (p.weight) {
-      const float4 w = read<kStep>(weight, i);
+    if (p.weight.data) {
+      const float4 w = read<kStep>(p.weight, row * p.weight_row + i);
       x = make_float4(x.x * w.x, x.y * w.y, x.z * w.z, x.w * w.w);
     }
     write<kStep>(p.y, first + i, x);

@@ -31,8 +31,8 @@ struct NormaliseParameters {
   RowNorm norm;
   float value;
   int rows, width;
-  Elements x, y;
-  const float* weight;
+  Elements x, y, weight;    // the last null: 1
+  std::int64_t weight_row;  // 0: the same of every row
 };
 void launch_normalise(const NormaliseParameters& parameters, cudaStream_t stream);
 

@@ -114,6 +114,22 @@ void add_front_end(const MixerContext& in, const Array& x, LayerState& state, Sl
   }
 }
 
+/// What the normed output is multiplied by: the norm's weight, gated where the mixer gates, which does not
+/// have to wait for the recurrence.
+Array output_weights(const LinearMixer& m, const MixerContext& in, const Array& x) {
+  const Array weight = in.weight(m.norm_name + ".weight");
+  if (!m.output_gate) return weight;
+  const Array gate = in.project(x, "g_proj");
+  if (!weight.present()) {
+    in.compute().apply(Pointwise::kSilu, gate, {gate});
+    return gate;
+  }
+  const Extents rows{0, 0, m.value_dim, 1}, same{0, 0, 0, 1};
+  in.compute().apply(Pointwise::kGate, {1, 1, gate.size / m.value_dim, m.value_dim}, {gate, rows},
+                     {{weight, same}, {gate, rows}});
+  return gate;
+}
+
 /// Inputs of the convolutions of q, k and v before the first token: zeros.
 void start_histories(const LinearMixer& m, const MixerContext& in, LayerState& state) {
   if (!state.conv.empty()) return;
@@ -154,9 +170,7 @@ void mix(const LinearMixer& m, const MixerContext& in, const Array& x, LayerStat
   if (has_beta(problem.rule)) inputs[Slot::kBeta] = write_strengths(m, in, x);
 
   const Array read = in.recur(problem, inputs, state);
-  const Array o =
-      rms_norm(in.compute(), m.value_dim, read, in.weight(m.norm_name + ".weight"), in.norm_eps, in.dtype);
-  if (m.output_gate) in.compute().apply(Pointwise::kGate, o, {o, in.project(x, "g_proj")});
+  const Array o = rms_norm(in.compute(), m.value_dim, read, output_weights(m, in, x), in.norm_eps, in.dtype);
   in.add_projection(o, "o_proj");
 }
 

@@ -8,13 +8,15 @@ layout(constant_id = 1) const uint NORM = 0;  // as the enumeration RowNorm of t
 layout(constant_id = 2) const bool WEIGHTED = false;
 layout(constant_id = 3) const uint IN_TYPE = 0;
 layout(constant_id = 4) const uint OUT_TYPE = 0;
+layout(constant_id = 6) const uint WEIGHT_TYPE = 0;
 
 layout(binding = 0) readonly buffer XBuffer { uint data[]; } x;
-layout(binding = 1) readonly buffer WeightBuffer { float data[]; } weight;
+layout(binding = 1) readonly buffer WeightBuffer { uint data[]; } weight;
 layout(binding = 2) buffer YBuffer { uint data[]; } y;  // may be x
 
 layout(push_constant) uniform Sizes {
   uint rows, width;
+  uint weight_row;  // 0: the same of every row
   float value;
 };
 
@@ -40,7 +42,10 @@ void main() {
     for (uint i = 2 * lane; i < width; i += 2 * LANES) {
       const bool both = i + 1 < width;
       vec2 pair = scale * vec2(LOAD(x, row * width + i, IN_TYPE), both ? LOAD(x, row * width + i + 1, IN_TYPE) : 0);
-      if (WEIGHTED) pair *= vec2(weight.data[i], both ? weight.data[i + 1] : 0);
+      if (WEIGHTED) {
+        const uint at = row * weight_row + i;
+        pair *= vec2(LOAD(weight, at, WEIGHT_TYPE), both ? LOAD(weight, at + 1, WEIGHT_TYPE) : 0);
+      }
       STORE_PAIR(y, row * width + i, OUT_TYPE, pair, both)
     }
   }

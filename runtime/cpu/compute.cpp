@@ -233,10 +233,12 @@ class CpuCompute final : public Compute {
     in_precision_of({&x, &weight, &y}, [&](auto real) {
       using Real = decltype(real);
       std::vector<Real> factors(static_cast<std::size_t>(width), Real(1));
-      if (weight.present()) read(weight, 0, 1, width, factors.data());
+      const std::int64_t weight_row = weight.size > width ? width : 0;
       std::vector<Real> row(static_cast<std::size_t>(width));
       for (std::int64_t i = 0; i < rows; ++i) {
         read(x, i * width, 1, width, row.data());
+        if (weight.present() && (i == 0 || weight_row > 0))
+          read(weight, i * weight_row, 1, width, factors.data());
         double squares = 0;
         for (Real element : row) squares += static_cast<double>(element) * element;
         const double scale = row_scale(norm, value, squares, width);

@@ -137,12 +137,16 @@ class CpuTape final : public Tape {
     run_->normalise(norm, value, rows, width, x, weight, y);
     record([this, norm, value, rows, width, x, weight, y, seen, factors] {
       const Values g = take(y);
+      const std::int64_t factor_row = weight.size > width ? width : 0;
       for (std::int64_t row = 0; row < rows; ++row) {
         const double* in = seen.data() + row * width;
+        const auto factor = [&](std::int64_t i) {
+          return factors.empty() ? 1 : factors[row * factor_row + i];
+        };
         double squares = 0, product = 0;  // sum of x^2, and of the gradient of the scaled row times x
         for (std::int64_t i = 0; i < width; ++i) {
           squares += in[i] * in[i];
-          product += g[row * width + i] * (factors.empty() ? 1 : factors[i]) * in[i];
+          product += g[row * width + i] * factor(i) * in[i];
         }
         // y = s x, with ds / dx = -t x.
         double s = 1, t = 0;
@@ -158,9 +162,8 @@ class CpuTape final : public Tape {
         }
         for (std::int64_t i = 0; i < width; ++i) {
           const double gi = g[row * width + i];
-          gradient_of(x)[row * width + i] +=
-              (factors.empty() ? 1 : factors[i]) * gi * s - t * in[i] * product;
-          if (!factors.empty()) gradient_of(weight)[i] += gi * in[i] * s;
+          gradient_of(x)[row * width + i] += factor(i) * gi * s - t * in[i] * product;
+          if (!factors.empty()) gradient_of(weight)[row * factor_row + i] += gi * in[i] * s;
         }
       }
     });

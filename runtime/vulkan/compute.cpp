@@ -244,10 +244,14 @@ class VulkanCompute final : public Compute {
     dispatch("normalise",
              {{"NORM", static_cast<std::uint32_t>(norm)},
               {"WEIGHTED", weight.present()},
+              {"WEIGHT_TYPE", weight.present() ? type_of(weight) : 0},
               {"LANES", lanes},
               {"IN_TYPE", type_of(x)},
               {"OUT_TYPE", type_of(y)}},
-             {{"rows", word(rows)}, {"width", word(width)}, {"value", word(value)}},
+             {{"rows", word(rows)},
+              {"width", word(width)},
+              {"weight_row", word(weight.size > width ? width : 0)},
+              {"value", word(value)}},
              {{"x", x}, {"weight", weight}, {"y", y}}, by_rows((rows + at_once - 1) / at_once));
   }
 

@@ -158,8 +158,10 @@ TEST_P(Operation, RowNorms) {
       expect_same("norm", GetParam(), [&](Compute& compute) {
         constexpr std::int64_t kRows = 37;
         const Array x = random(compute, kRows * width, 1);
-        const Array weight =
-            norm == RowNorm::kRootMeanSquare ? random_of(compute, DType::kF32, width, 2) : Array();
+        // Of every row the same, of each row its own, none.
+        const Array weight = norm == RowNorm::kRootMeanSquare ? random_of(compute, DType::kF32, width, 2)
+                             : norm == RowNorm::kLength       ? random(compute, kRows * width, 2)
+                                                              : Array();
         const Array y = poisoned(compute, GetParam(), kRows * width);
         // A limit that about half of the rows pass.
         const float value = norm == RowNorm::kLimit ? std::sqrt(static_cast<float>(width)) : 1e-6f;

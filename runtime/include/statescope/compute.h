@@ -120,7 +120,7 @@ class Compute {
   /// a and b are of one type; c of that one or f32.
   virtual void multiply(const Product& product, const MatrixView& a, const MatrixView& b,
                         const MatrixView& c) = 0;
-  /// x and y [rows, width], possibly the same array; weight [width] f32 or absent.
+  /// x and y [rows, width], possibly the same array; weight [width] or [rows, width], or absent.
   virtual void normalise(RowNorm norm, float value, std::int64_t rows, std::int64_t width, const Array& x,
                          const Array& weight, const Array& y) = 0;
   /// x has a row of `channels` a token (batch row by batch row); w [C, size] and bias [C] f32, the latter may
