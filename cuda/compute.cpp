@@ -202,7 +202,7 @@ class CudaCompute final : public Compute {
     recording_.emplace(stream_);
   }
 
-  std::function<void()> end_recording() override {
+  std::function<void()> end_recording(std::shared_ptr<const void> memory) override {
     recording_.reset();
     cudaGraph_t graph = nullptr;
     check(cudaStreamEndCapture(stream_, &graph), "ending a graph");
@@ -211,11 +211,18 @@ class CudaCompute final : public Compute {
     cudaGraphDestroy(graph);
     check(status, "instantiating a graph");
     const std::shared_ptr<CUgraphExec_st> executable(made, cudaGraphExecDestroy);
-    const auto launch = [this, executable] {
+    const auto launch = [this, executable, memory = std::move(memory)] {  // freeing it waits for the device
       check(cudaGraphLaunch(executable.get(), stream_), "launching a graph");
     };
     launch();
     return launch;
+  }
+
+  void abandon_recording() noexcept override {
+    recording_.reset();
+    cudaGraph_t graph = nullptr;
+    if (cudaStreamEndCapture(stream_, &graph) == cudaSuccess) cudaGraphDestroy(graph);
+    cudaGetLastError();  // of a capture that had failed already
   }
 
  private:

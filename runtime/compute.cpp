@@ -47,17 +47,18 @@ std::shared_ptr<Compute::Pool> Compute::new_pool() const {
 
 Array Compute::allocate(DType dtype, std::int64_t size) {
   if (!pool_) pool_ = new_pool();
+  const std::shared_ptr<Pool> pool = recorded_ ? recorded_ : pool_;
   const std::size_t bytes = size_class(static_cast<std::size_t>(size) * size_of(dtype));
   std::unique_ptr<Storage> storage;
-  if (const auto waiting = pool_->free.find(bytes); waiting != pool_->free.end()) {
+  if (const auto waiting = pool->free.find(bytes); waiting != pool->free.end()) {
     storage = std::move(waiting->second);
-    pool_->free.erase(waiting);
+    pool->free.erase(waiting);
   } else {
     try {
       storage = create_storage(bytes);
-    } catch (const Error&) {
-      if (pool_->free.empty()) throw;
-      wait();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kDevice || pool_->free.empty()) throw;
+      if (!recorded_) wait();  // what a recording follows is done, and what it has used is its own
       pool_->clear();
       storage = create_storage(bytes);
     }
@@ -65,7 +66,7 @@ Array Compute::allocate(DType dtype, std::int64_t size) {
     usage_->peak = std::max(usage_->peak, usage_->now);
   }
   storage->bytes = bytes;
-  const auto give_back = [pool = pool_, bytes](Storage* freed) { pool->free.emplace(bytes, freed); };
+  const auto give_back = [pool, bytes](Storage* freed) { pool->free.emplace(bytes, freed); };
   return {dtype, size, std::shared_ptr<Storage>(storage.release(), give_back)};
 }
 
@@ -89,21 +90,17 @@ void Compute::apply(Pointwise f, const Array& out, const std::vector<Array>& in,
 }
 
 std::function<void()> Compute::record(const std::function<void()>& work) {
-  const std::shared_ptr<Pool> outer = std::exchange(pool_, new_pool());
-  const std::shared_ptr<Pool> own = pool_;
-  std::function<void()> repeat;
+  begin_recording();
+  recorded_ = new_pool();
   try {
-    begin_recording();
     work();
-    repeat = end_recording();
   } catch (...) {
-    end_recording();
-    pool_ = outer;
+    abandon_recording();
+    recorded_.reset();
     throw;
   }
-  pool_ = outer;
-  if (!repeat) return work;
-  return [own, repeat] { repeat(); };
+  const std::function<void()> repeat = end_recording(std::exchange(recorded_, {}));
+  return repeat ? repeat : work;
 }
 
 std::size_t Compute::memory_bytes() const {

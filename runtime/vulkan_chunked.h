@@ -37,10 +37,6 @@ struct SerialTile {
   std::uint32_t invocations = 0;  ///< of the workgroup
 };
 
-/// Of chunked_gates.comp: gates of a workgroup, and the invocations that share the tokens of each.
-constexpr std::uint32_t kGates = 8, kGateStretches = 16;
-constexpr std::size_t kGatesBytes = sizeof(float) * kGates * kGateStretches;
-
 struct Tiles {
   bool cooperative = false;          ///< products by cooperative matrices
   std::uint32_t chunk = 0;           ///< C, tokens

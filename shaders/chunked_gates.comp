@@ -11,8 +11,8 @@ layout(binding = 5) readonly buffer GBuffer { float data[]; } g;  // [B, T, H, E
 
 const float LEAST_GATE = -89;  // its exponential is zero in float32, denormals aside
 
-const uint GATES = 8;  // of a workgroup, which lie side by side in memory: a sector
-const uint STRETCHES = 16;
+layout(constant_id = 9) const uint GATES = 8;  // of a workgroup, side by side in memory
+layout(constant_id = 14) const uint STRETCHES = 16;
 const uint STRETCH = CHUNK / STRETCHES;
 shared float sums[STRETCHES * GATES];
 

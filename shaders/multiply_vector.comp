@@ -62,19 +62,20 @@ vec2 products(uint a_first, uint b_first, uint b_second) {
 #endif
 
 void main() {
-  const uint group = gl_LocalInvocationIndex / LANES;
-  const uint col = 2 * (gl_WorkGroupID.x * (THREADS / LANES) + group);
+  const uint groups = THREADS / LANES;
   const uint a_first = a_at + gl_WorkGroupID.z * a_matrix + gl_WorkGroupID.y * a_row;
   const uint b_first = b_at + gl_WorkGroupID.z * b_matrix;
-  // Groups past the end follow the last column: barriers are met by all.
-  const vec2 part = products(a_first, b_first + min(col, n - 1) * b_row, b_first + min(col + 1, n - 1) * b_row);
-  const vec2 value = alpha * sum_over_lanes(part);
-  if (col >= n || gl_LocalInvocationIndex % LANES != 0) return;
-  const uint at = c_at + gl_WorkGroupID.z * c_matrix + gl_WorkGroupID.y * c_row + col;
-  vec2 sum = value;
-  if (accumulate != 0) {
-    sum.x += LOAD(c, at, OUT_TYPE);
-    if (col + 1 < n) sum.y += LOAD(c, at + 1, OUT_TYPE);
+  for (uint first = gl_WorkGroupID.x * groups; 2 * first < n; first += gl_NumWorkGroups.x * groups) {
+    // Groups past the end follow the last column: barriers are met by all.
+    const uint col = 2 * (first + gl_LocalInvocationIndex / LANES);
+    const vec2 part = products(a_first, b_first + min(col, n - 1) * b_row, b_first + min(col + 1, n - 1) * b_row);
+    vec2 sum = alpha * sum_over_lanes(part);
+    if (col >= n || gl_LocalInvocationIndex % LANES != 0) continue;
+    const uint at = c_at + gl_WorkGroupID.z * c_matrix + gl_WorkGroupID.y * c_row + col;
+    if (accumulate != 0) {
+      sum.x += LOAD(c, at, OUT_TYPE);
+      if (col + 1 < n) sum.y += LOAD(c, at + 1, OUT_TYPE);
+    }
+    STORE_PAIR(c, at, OUT_TYPE, sum, col + 1 < n)
   }
-  STORE_PAIR(c, at, OUT_TYPE, sum, col + 1 < n)
 }

@@ -30,7 +30,7 @@ double best_time(const std::shared_ptr<Gpu>& gpu, const BoundPipeline& bound, st
   for (int round = 0; round < rounds; ++round) {
     const auto start = std::chrono::steady_clock::now();
     run_once(*gpu, [&](VkCommandBuffer commands) {
-      reset(commands, timestamps, 0, 1);
+      reset_timestamps(commands, timestamps, 0, 1);
       write_begin(commands, timestamps, 0);
       record_dispatch(commands, bound, {workgroups, 1, 1});
       write_end(commands, timestamps, 0);

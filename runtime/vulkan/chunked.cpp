@@ -127,6 +127,15 @@ std::array<std::uint32_t, 3> scores_workgroups(const Problem& p, const DeviceInf
   return {slots, word(p.heads), word(std::min(ceil_div(wanted, slots * p.heads), p.expansion))};
 }
 
+void set_gates(Dispatch& dispatch, std::uint32_t gates, std::uint32_t slots) {
+  constexpr std::uint32_t kGates = 8, kStretches = 16;  // gates that share a sector, invocations a gate
+  dispatch.workgroups = {word(ceil_div(gates, kGates)), slots, 1};
+  dispatch.pipeline.workgroup_size = kGates * kStretches;
+  dispatch.pipeline.constants["GATES"] = kGates;
+  dispatch.pipeline.constants["STRETCHES"] = kStretches;
+  dispatch.shared_memory_bytes = sizeof(float) * kGates * kStretches;
+}
+
 void set_serial_tile(Dispatch& dispatch, const Tiles& tiles, const vulkan_chunked::SerialTile& tile) {
   if (tiles.cooperative) {
     dispatch.pipeline.constants["SHARES"] = tile.shares;
@@ -171,8 +180,7 @@ Dispatches chunked(const Problem& p, const Choice& choice, const DeviceInfo& dev
     const std::uint32_t here = word(end - begin), parts = word(p.heads * p.expansion);
     const std::uint32_t value_dim = word(p.value_dim);
     if (has_gate(p.rule) && !gate_per_channel(p.rule)) {
-      add("gates", {word(ceil_div(parts, vulkan_chunked::kGates)), here, 1},
-          vulkan_chunked::kGates * vulkan_chunked::kGateStretches, vulkan_chunked::kGatesBytes, false);
+      set_gates(add("gates", {}, tiles.workgroup_size, 0, false), parts, here);
     }
     Dispatch& scores = add("scores", scores_workgroups(p, device, cooperative, here), tiles.workgroup_size,
                            tiles.scores_bytes);

@@ -31,6 +31,9 @@ Dispatch chunked_dispatch(const Problem& problem, const Choice& choice, const De
 std::array<std::uint32_t, 3> scores_workgroups(const Problem& problem, const DeviceInfo& device,
                                                bool cooperative, std::uint32_t slots);
 
+/// The workgroups, constants and shared memory of chunked_gates.comp, of `gates` gates a token.
+void set_gates(Dispatch& dispatch, std::uint32_t gates, std::uint32_t slots);
+
 /// The constants of a kernel that carries a state.
 void set_serial_tile(Dispatch& dispatch, const vulkan_chunked::Tiles& tiles,
                      const vulkan_chunked::SerialTile& tile);

@@ -128,8 +128,7 @@ Dispatches chunked_backward(const Problem& p, const Choice& choice, const Device
   const auto add_states = [&](bool last) {
     const std::uint32_t here = slot_count();
     if (has_gate(p.rule) && !gla) {
-      add("gates", false, {word(ceil_div(parts, vulkan_chunked::kGates)), here, 1},
-          vulkan_chunked::kGates * vulkan_chunked::kGateStretches, vulkan_chunked::kGatesBytes, false);
+      set_gates(add("gates", false, {}, size, 0, false), parts, here);
     }
     if (last || delta || gla) {
       Dispatch& scores =

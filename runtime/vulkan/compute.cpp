@@ -6,7 +6,6 @@
 #include "runtime/vulkan/compute.h"
 
 #include <algorithm>
-#include <bit>
 #include <limits>
 #include <utility>
 
@@ -70,8 +69,8 @@ std::int64_t pairs_of(std::int64_t rows, std::int64_t width) {
   return rows * ((width + 1) / 2);
 }
 
-/// Neighbouring invocations that share a sum (lanes.glsl), of so many parts: in a model's step a row is
-/// short, and what it takes is how many loads wait for each other.
+/// Neighbouring invocations that share a sum (lanes.glsl) of so many parts: a whole workgroup where there is
+/// one for each, since in a model's step, of few rows, what takes time is loads that wait for each other.
 std::uint32_t lanes_for(std::int64_t parts) {
   return parts >= kThreads ? kThreads : 32;
 }
@@ -134,7 +133,7 @@ class VulkanCompute final : public Compute {
   }
   ~VulkanCompute() override {
     try {
-      flush();
+      await();                // what has gathered has nobody left to read it
     } catch (const Error&) {  // the device is lost: nothing of it is running
     }
   }
@@ -206,11 +205,14 @@ class VulkanCompute final : public Compute {
       return static_cast<std::uint32_t>((extent + each - 1) / each);
     };
     if (p.m <= kFewRows && p.transpose_b) {
-      const std::uint32_t lanes = lanes_for(p.k / static_cast<std::int64_t>(16 / size_of(a.array.dtype)));
+      const bool packed = in_packs(p, a, b);
+      const auto pack = static_cast<std::int64_t>(packed ? 16 / size_of(a.array.dtype) : 1);
+      const std::uint32_t lanes = lanes_for(p.k / pack);
       constants["LANES"] = lanes;
       const std::int64_t columns = 2 * (kThreads / lanes);  // two a group
-      dispatch(in_packs(p, a, b) ? "multiply_vector.packed" : "multiply_vector", constants, push, arrays,
-               {groups(p.n, columns), static_cast<std::uint32_t>(p.m), batch});
+      const std::uint32_t across = by_rows(groups(p.n, columns))[0];
+      dispatch(packed ? "multiply_vector.packed" : "multiply_vector", constants, push, arrays,
+               {across, static_cast<std::uint32_t>(p.m), batch});
       return;
     }
     constants["TRANSPOSE_B"] = p.transpose_b;
@@ -258,6 +260,7 @@ class VulkanCompute final : public Compute {
   void convolve(const Convolution& c, const MatrixView& x, const Array& w, const Array& bias,
                 const Array& history, const Array& y) override {
     check_pairs(y, {}, c.channels, c.batch * c.tokens);
+    check_pairs(history, {}, c.channels, c.batch * (c.size - 1));
     Words constants{{"TYPE", type_of(y)},
                     {"FUNCTION", static_cast<std::uint32_t>(c.activation)},
                     {"BIASED", bias.present()},
@@ -356,10 +359,11 @@ class VulkanCompute final : public Compute {
     recording_ = true;
   }
 
-  std::function<void()> end_recording() override {
+  std::function<void()> end_recording(std::shared_ptr<const void> memory) override {
     if (!gathered_.empty()) finished_.push_back(close());
     recording_ = false;
-    const auto recorded = std::make_shared<const Submissions>(std::exchange(finished_, {}));
+    const auto recorded =
+        std::make_shared<const Submissions>(Submissions{std::move(memory), std::exchange(finished_, {})});
     const auto repeat = [this, recorded] {
       if (std::ranges::find(under_way_, recorded) != under_way_.end()) await();
       if (!gathered_.empty()) hand_over();
@@ -367,6 +371,13 @@ class VulkanCompute final : public Compute {
     };
     repeat();
     return repeat;
+  }
+
+  void abandon_recording() noexcept override {
+    recording_ = false;
+    gathered_.clear();
+    first_rounds_.clear();
+    finished_.clear();
   }
 
  private:
@@ -380,7 +391,11 @@ class VulkanCompute final : public Compute {
     std::vector<Gathered> dispatches;
     std::unique_ptr<Commands> commands;
   };
-  using Submissions = std::vector<Submission>;
+  /// What is submitted at once, and what must live while it may run.
+  struct Submissions {
+    std::shared_ptr<const void> memory;
+    std::vector<Submission> list;
+  };
   /// The first rounds in which a buffer may be read and written.
   struct FirstRounds {
     std::size_t read = 0, write = 0;
@@ -447,7 +462,8 @@ class VulkanCompute final : public Compute {
   }
 
   Submission close() {
-    Submission submission{std::exchange(gathered_, {}), std::make_unique<Commands>(*gpu_)};
+    Submission submission{{}, std::make_unique<Commands>(*gpu_)};
+    submission.dispatches.swap(gathered_);
     first_rounds_.clear();
     std::ranges::stable_sort(submission.dispatches, {}, &Gathered::round);
     std::size_t round = 0;
@@ -463,14 +479,14 @@ class VulkanCompute final : public Compute {
 
   /// Hands over what has gathered; the next may be recorded while it runs.
   void hand_over() {
-    if (under_way_.size() == kMostUnderWay) await();
-    auto submissions = std::make_shared<Submissions>();
-    submissions->push_back(close());
-    start(std::move(submissions));
+    Submissions submissions;
+    submissions.list.push_back(close());
+    start(std::make_shared<const Submissions>(std::move(submissions)));
   }
   void start(std::shared_ptr<const Submissions> submissions) {
+    if (under_way_.size() >= kMostUnderWay) await();
     std::vector<VkCommandBuffer> handles;
-    for (const Submission& one : *submissions) handles.push_back(one.commands->handle);
+    for (const Submission& one : submissions->list) handles.push_back(one.commands->handle);
     under_way_.push_back(std::move(submissions));
     submit(*gpu_, handles);
   }
@@ -492,7 +508,7 @@ class VulkanCompute final : public Compute {
   std::map<const Buffer*, FirstRounds> first_rounds_;  ///< of what has gathered
   std::vector<std::shared_ptr<const Submissions>> under_way_;
   bool recording_ = false;
-  Submissions finished_;  ///< of the recording
+  std::vector<Submission> finished_;  ///< of the recording
 };
 
 }  // namespace

@@ -129,7 +129,7 @@ class VulkanExecution : public Execution {
     set.launches.push_back(std::make_unique<Commands>(*gpu_));
     Commands& commands = *set.launches.back();
     const auto launches = static_cast<std::uint32_t>(plan_.launches.size());
-    if (launch % launches == 0) reset(commands.handle, timestamps_, launch, launches);
+    if (launch % launches == 0) reset_timestamps(commands.handle, timestamps_, launch, launches);
     write_begin(commands.handle, timestamps_, launch);
     record_dispatch(commands.handle, set.bound.back(), dispatch.workgroups);
     write_end(commands.handle, timestamps_, launch);

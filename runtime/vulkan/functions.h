@@ -11,31 +11,25 @@
 
 // Of the loader itself; core 1.2 functions, through the loader for every device; extensions, null where
 // absent.
-#define STATESCOPE_VULKAN_CORE(X)                                                                           \
-  X(CreateInstance)                                                                                         \
-  X(EnumerateInstanceVersion)                                                                               \
-  X(EnumerateInstanceLayerProperties)                                                                       \
-  X(EnumerateInstanceExtensionProperties)                                                                   \
-  X(DestroyInstance)                                                                                        \
-  X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties) X(GetPhysicalDeviceProperties2)                \
-      X(GetPhysicalDeviceFeatures2) X(GetPhysicalDeviceMemoryProperties) X(                                 \
-          GetPhysicalDeviceQueueFamilyProperties) X(EnumerateDeviceExtensionProperties) X(CreateDevice)     \
-          X(DestroyDevice) X(GetDeviceQueue) X(DeviceWaitIdle) X(CreateBuffer) X(DestroyBuffer) X(          \
-              GetBufferMemoryRequirements) X(AllocateMemory) X(FreeMemory) X(BindBufferMemory) X(MapMemory) \
-              X(InvalidateMappedMemoryRanges) X(FlushMappedMemoryRanges) X(CreateShaderModule)              \
-                  X(DestroyShaderModule) X(CreateDescriptorSetLayout) X(DestroyDescriptorSetLayout)         \
-                      X(CreatePipelineLayout) X(DestroyPipelineLayout) X(CreateComputePipelines)            \
-                          X(DestroyPipeline) X(CreatePipelineCache) X(DestroyPipelineCache)                 \
-                              X(GetPipelineCacheData) X(CreateDescriptorPool) X(DestroyDescriptorPool)      \
-                                  X(AllocateDescriptorSets) X(UpdateDescriptorSets) X(CreateCommandPool)    \
-                                      X(DestroyCommandPool) X(AllocateCommandBuffers) X(FreeCommandBuffers) \
-                                          X(BeginCommandBuffer) X(EndCommandBuffer) X(CmdBindPipeline)      \
-                                              X(CmdBindDescriptorSets) X(CmdPushConstants) X(CmdDispatch)   \
-                                                  X(CmdPipelineBarrier) X(CmdCopyBuffer) X(CmdFillBuffer)   \
-                                                      X(CmdResetQueryPool) X(CmdWriteTimestamp)             \
-                                                          X(CreateQueryPool) X(DestroyQueryPool)            \
-                                                              X(GetQueryPoolResults) X(QueueSubmit)         \
-                                                                  X(QueueWaitIdle)
+// clang-format off
+#define STATESCOPE_VULKAN_CORE(X)                                                                \
+  X(CreateInstance) X(EnumerateInstanceVersion) X(EnumerateInstanceLayerProperties)              \
+  X(EnumerateInstanceExtensionProperties) X(DestroyInstance) X(EnumeratePhysicalDevices)         \
+  X(GetPhysicalDeviceProperties) X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceFeatures2)   \
+  X(GetPhysicalDeviceMemoryProperties) X(GetPhysicalDeviceQueueFamilyProperties)                 \
+  X(EnumerateDeviceExtensionProperties) X(CreateDevice) X(DestroyDevice) X(GetDeviceQueue)       \
+  X(DeviceWaitIdle) X(CreateBuffer) X(DestroyBuffer) X(GetBufferMemoryRequirements)              \
+  X(AllocateMemory) X(FreeMemory) X(BindBufferMemory) X(MapMemory) X(CreateShaderModule)         \
+  X(DestroyShaderModule) X(CreateDescriptorSetLayout) X(DestroyDescriptorSetLayout)              \
+  X(CreatePipelineLayout) X(DestroyPipelineLayout) X(CreateComputePipelines) X(DestroyPipeline)  \
+  X(CreatePipelineCache) X(DestroyPipelineCache) X(GetPipelineCacheData)                         \
+  X(CreateDescriptorPool) X(DestroyDescriptorPool) X(AllocateDescriptorSets)                     \
+  X(UpdateDescriptorSets) X(CreateCommandPool) X(DestroyCommandPool) X(AllocateCommandBuffers)   \
+  X(FreeCommandBuffers) X(BeginCommandBuffer) X(EndCommandBuffer) X(CmdBindPipeline)             \
+  X(CmdBindDescriptorSets) X(CmdPushConstants) X(CmdDispatch) X(CmdPipelineBarrier)              \
+  X(CmdCopyBuffer) X(CmdFillBuffer) X(CmdResetQueryPool) X(CmdWriteTimestamp)                    \
+  X(CreateQueryPool) X(DestroyQueryPool) X(GetQueryPoolResults) X(QueueSubmit) X(QueueWaitIdle)
+// clang-format on
 #define STATESCOPE_VULKAN_EXTENSIONS(X)              \
   X(CreateDebugUtilsMessengerEXT)                    \
   X(DestroyDebugUtilsMessengerEXT)                   \

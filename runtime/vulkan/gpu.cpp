@@ -1,7 +1,5 @@
 #include "runtime/vulkan/gpu.h"
 
-#include <utility>
-
 #include <statescope/error.h>
 
 #include "runtime/vulkan/binding.h"
@@ -135,8 +133,9 @@ void submit(Gpu& gpu, const std::vector<VkCommandBuffer>& commands) {
 }
 
 void wait_for_submitted(Gpu& gpu) {
-  if (!std::exchange(gpu.busy, false)) return;
+  if (!gpu.busy) return;
   check(vkQueueWaitIdle(gpu.queue), "vkQueueWaitIdle on " + gpu.physical.info.description);
+  gpu.busy = false;
 }
 
 void submit_and_wait(Gpu& gpu, const std::vector<VkCommandBuffer>& commands) {

@@ -32,7 +32,8 @@ TimestampPool::~TimestampPool() {
   if (handle) vkDestroyQueryPool(gpu->device, handle, nullptr);
 }
 
-void reset(VkCommandBuffer commands, const TimestampPool& pool, std::uint32_t first, std::uint32_t count) {
+void reset_timestamps(VkCommandBuffer commands, const TimestampPool& pool, std::uint32_t first,
+                      std::uint32_t count) {
   if (pool.handle) vkCmdResetQueryPool(commands, pool.handle, 2 * first, 2 * count);
 }
 

@@ -20,7 +20,8 @@ struct TimestampPool {
 };
 
 /// Before the first launch that is timed: between two of them it would count (5 us on an H200).
-void reset(VkCommandBuffer commands, const TimestampPool& pool, std::uint32_t first, std::uint32_t count);
+void reset_timestamps(VkCommandBuffer commands, const TimestampPool& pool, std::uint32_t first,
+                      std::uint32_t count);
 void write_begin(VkCommandBuffer commands, const TimestampPool& pool, std::uint32_t launch);
 void write_end(VkCommandBuffer commands, const TimestampPool& pool, std::uint32_t launch);
 

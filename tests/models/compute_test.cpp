@@ -13,6 +13,8 @@
 #include "tests/models/devices.h"
 #include "tests/models/small_models.h"
 
+#include <statescope/error.h>
+
 namespace statescope {
 namespace {
 
@@ -313,6 +315,65 @@ TEST(Recording, KeepsTheOrderOfWhatSharesMemory) {
       ASSERT_EQ(found.as<float>()[i], 7 * 36) << i << " on " << device->info().description;
       ASSERT_EQ(last.as<float>()[i], 8) << i << " on " << device->info().description;
     }
+  }
+}
+
+// What a recording holds must live until the device is done with it, whoever still wants to repeat it.
+TEST(Recording, MayBeDroppedWhileItRuns) {
+  constexpr std::int64_t kSize = 1 << 20;
+  for (const auto& device : layer_devices()) {
+    const auto compute = device->compute();
+    const Array x = compute->allocate(DType::kF32, kSize);
+    compute->apply(Pointwise::kFill, x, {}, 1);
+    for (int i = 0; i < 4; ++i) {
+      compute->record([&] {
+        const Array twice = compute->allocate(DType::kF32, kSize);
+        compute->apply(Pointwise::kAffine, twice, {x}, 2);
+        compute->apply(Pointwise::kAffine, x, {twice}, 1, 1);
+      });
+    }
+    const Tensor found = compute->download(x, {kSize});
+    for (float value : found.as<float>()) ASSERT_EQ(value, 31) << device->info().description;
+  }
+}
+
+TEST(Recording, ThatThrowsIsForgotten) {
+  for (const auto& device : layer_devices()) {
+    const auto compute = device->compute();
+    const std::vector<float> start = {1, 2, 3, 4};
+    const Array x = compute->allocate(DType::kF32, 4);
+    compute->upload(x, std::as_bytes(std::span(start)));
+    const auto stop = [&] {
+      const Array twice = compute->allocate(DType::kF32, 4);
+      compute->apply(Pointwise::kAffine, twice, {x}, 2);
+      throw Error(ErrorKind::kUsage, "stopped");
+    };
+    EXPECT_THROW(compute->record(stop), Error);
+    const auto repeat = compute->record([&] { compute->apply(Pointwise::kAffine, x, {x}, 3); });
+    repeat();
+    const Tensor found = compute->download(x, {4});
+    for (std::size_t i = 0; i < 4; ++i)
+      EXPECT_EQ(found.as<float>()[i], 9 * start[i]) << device->info().description;
+  }
+}
+
+// Chains that do not know each other, longer than a submission, and what they come to.
+TEST(Operations, ChainsMeet) {
+  constexpr std::int64_t kSize = 4096;
+  constexpr int kChains = 5, kLinks = 60;
+  for (const auto& device : layer_devices()) {
+    const auto compute = device->compute();
+    std::vector<Array> chains;
+    for (int i = 0; i < kChains; ++i) {
+      chains.push_back(compute->allocate(DType::kF32, kSize));
+      compute->apply(Pointwise::kFill, chains.back(), {}, static_cast<float>(i));
+      for (int link = 0; link < kLinks; ++link)
+        compute->apply(Pointwise::kAffine, chains.back(), {chains.back()}, 1, 1);
+    }
+    for (int i = 1; i < kChains; ++i) compute->apply(Pointwise::kAdd, chains[0], {chains[0], chains[i]});
+    const Tensor found = compute->download(chains[0], {kSize});
+    for (float sum : found.as<float>())
+      ASSERT_EQ(sum, kChains * kLinks + kChains * (kChains - 1) / 2) << device->info().description;
   }
 }
 

@@ -74,7 +74,7 @@ struct Product {
 
 /// What a row is divided by.
 enum class RowNorm {
-  kRootMeanSquare,  ///< x / sqrt(mean(x^2) + value), times a weight where there is one
+  kRootMeanSquare,  ///< x / sqrt(mean(x^2) + value)
   kLength,          ///< x / sqrt(sum(x^2) + value)
   kLimit,           ///< x min(1, value / sqrt(sum(x^2))): rows no longer than `value`
 };
@@ -120,7 +120,8 @@ class Compute {
   /// a and b are of one type; c of that one or f32.
   virtual void multiply(const Product& product, const MatrixView& a, const MatrixView& b,
                         const MatrixView& c) = 0;
-  /// x and y [rows, width], possibly the same array; weight [width] or [rows, width], or absent.
+  /// y = x over its rows' norms, times the weight: x and y [rows, width], possibly the same array; weight
+  /// [width] or [rows, width], or absent.
   virtual void normalise(RowNorm norm, float value, std::int64_t rows, std::int64_t width, const Array& x,
                          const Array& weight, const Array& y) = 0;
   /// x has a row of `channels` a token (batch row by batch row); w [C, size] and bias [C] f32, the latter may
@@ -145,8 +146,8 @@ class Compute {
                          const Array& counts) = 0;
 
   /// Runs `work`, which uploads and downloads nothing, and returns what repeats the same operations on the
-  /// same arrays with as little of the host as the backend can. Arrays that die within `work` stay the
-  /// recording's.
+  /// same arrays with as little of the host as the backend can; it must not outlive this object. Arrays that
+  /// die within `work` stay the recording's. Where `work` throws, nothing of it may have run.
   std::function<void()> record(const std::function<void()>& work);
 
   /// Device memory that this object holds, and the most it has held.
@@ -157,15 +158,18 @@ class Compute {
   virtual std::unique_ptr<Storage> create_storage(std::size_t bytes) = 0;
   /// Waits until memory may be given back to the device.
   virtual void wait() = 0;
-  /// Operations from the one to the other are repeated by what the latter returns, done once by then; null
-  /// where a backend has no means for it.
+  /// Operations from the one to the other are repeated by what the latter returns, handed to the device once
+  /// by then; null where a backend has no means for it. `memory` must live as long as they may run.
   virtual void begin_recording() {}
-  virtual std::function<void()> end_recording() { return {}; }
+  virtual std::function<void()> end_recording(std::shared_ptr<const void> /*memory*/) { return {}; }
+  /// Forgets the operations since begin_recording().
+  virtual void abandon_recording() noexcept {}
 
  private:
   struct Pool;
   std::shared_ptr<Pool> new_pool() const;
   std::shared_ptr<Pool> pool_;
+  std::shared_ptr<Pool> recorded_;  ///< of the recording that is being made
   struct Usage {
     std::size_t now = 0, peak = 0;
   };
