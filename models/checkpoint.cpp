@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <set>
-#include <sstream>
 
 #include <nlohmann/json.hpp>
 
@@ -83,14 +81,6 @@ std::string shard_name(std::size_t i, std::size_t count) {
 
 }  // namespace
 
-std::string read_text_file(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in || std::filesystem::is_directory(path)) fail(path, "cannot be read");
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
 void check_tensors(const Checkpoint& checkpoint) {
   std::set<std::string> known;
   for (const TensorSpec& spec : tensor_specs(checkpoint.config)) {
@@ -144,10 +134,7 @@ Checkpoint load_checkpoint(const std::filesystem::path& directory) {
 
 void save_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& directory,
                      std::int64_t shard_bytes) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error) throw Error(ErrorKind::kDevice, directory.string() + ": " + error.message());
-
+  make_directory(directory);
   std::vector<std::map<std::string, TensorView>> shards(1);
   std::int64_t total = 0, filled = 0;
   for (const auto& [name, view] : checkpoint.tensors) {

@@ -51,7 +51,4 @@ Checkpoint make_checkpoint(ModelConfig config, std::map<std::string, Tensor> ten
 Checkpoint derive_checkpoint(const Checkpoint& base, ModelConfig config,
                              std::map<std::string, Tensor> changed);
 
-/// The whole of a text file. Throws Error(kUsage).
-std::string read_text_file(const std::filesystem::path& path);
-
 }  // namespace statescope

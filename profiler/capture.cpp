@@ -4,11 +4,10 @@
 #include <chrono>
 #include <cmath>
 #include <ctime>
-#include <fstream>
-#include <iterator>
 #include <unordered_map>
 
 #include <statescope/error.h>
+#include <statescope/files.h>
 
 #include "profiler/build_info.h"
 #include "profiler/code_view.h"
@@ -323,11 +322,7 @@ Capture parse_capture(std::string_view text, const std::string& name) {
 }
 
 Capture read_capture(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error(ErrorKind::kUsage, path.string() + ": cannot be read");
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (file.bad()) throw Error(ErrorKind::kUsage, path.string() + ": cannot be read");
-  return parse_capture(text, path.string());
+  return parse_capture(read_text_file(path), path.string());
 }
 
 }  // namespace statescope

@@ -257,40 +257,6 @@ std::map<std::string, TensorView> parse_safetensors(std::span<const std::byte> b
   return views;
 }
 
-namespace {
-
-/// Writes pieces to a temporary name beside the path, then renames.
-void write_pieces(const std::filesystem::path& path, const std::vector<std::span<const std::byte>>& pieces) {
-  std::string temporary = path.string() + ".XXXXXX";
-  const int fd = ::mkstemp(temporary.data());
-  if (fd < 0) throw Error(ErrorKind::kDevice, path.string() + ": " + std::strerror(errno));
-  const auto give_up = [&](int error) {
-    ::close(fd);
-    ::unlink(temporary.c_str());
-    throw Error(ErrorKind::kDevice, path.string() + ": " + std::strerror(error));
-  };
-  for (std::span<const std::byte> piece : pieces) {
-    while (!piece.empty()) {
-      const ssize_t written = ::write(fd, piece.data(), piece.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) give_up(errno);
-      piece = piece.subspan(static_cast<std::size_t>(written));
-    }
-  }
-  const mode_t mask = ::umask(0);  // mkstemp gives 0600; a written file should have the usual mode
-  ::umask(mask);
-  if (::fchmod(fd, 0666 & ~mask) != 0) give_up(errno);
-  if (::fsync(fd) != 0 && errno != EINVAL && errno != EROFS) give_up(errno);
-  ::close(fd);
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    const int error = errno;
-    ::unlink(temporary.c_str());
-    throw Error(ErrorKind::kDevice, path.string() + ": " + std::strerror(error));
-  }
-}
-
-}  // namespace
-
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorView>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   Json header = Json::object();
@@ -309,11 +275,7 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
   std::vector<std::span<const std::byte>> pieces = {std::as_bytes(std::span(&length, 1)),
                                                     std::as_bytes(std::span(text))};
   for (const auto& [name, view] : tensors) pieces.push_back(view.bytes);
-  write_pieces(path, pieces);
-}
-
-void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes) {
-  write_pieces(path, {bytes});
+  write_file_atomically(path, pieces);
 }
 
 }  // namespace statescope

@@ -1,5 +1,4 @@
 // statescope bench: one configuration, timed properly, beside the device's own measured ceilings.
-#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -12,6 +11,7 @@
 #include "profiler/export.h"
 
 #include <statescope/error.h>
+#include <statescope/files.h>
 
 namespace statescope::cli {
 namespace {
@@ -62,11 +62,12 @@ json document_of(const DeviceInfo& info, const Problem& problem, const Measureme
 }
 
 json read_baseline(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) throw Error(ErrorKind::kUsage, path + ": cannot be read, wanted a file of bench --json");
-  json j = json::parse(file, nullptr, false);
-  if (!j.is_object() || j.value("schema", "") != "statescope.bench/1" ||
-      !j["measurement"].contains("seconds")) {
+  json j = json::parse(read_text_file(path), nullptr, false);
+  const auto is_time = [&](const char* which) {
+    return j.value(json::json_pointer(std::string("/measurement/seconds/") + which), json()).is_number();
+  };
+  if (!j.is_object() || j.value("schema", json()) != "statescope.bench/1" || !is_time("median") ||
+      !is_time("p10") || !is_time("p90")) {
     throw Error(ErrorKind::kUsage,
                 path + ": found no statescope.bench/1 with times, wanted a file of bench --json");
   }

@@ -14,7 +14,7 @@
 #include "profiler/export.h"
 
 #include <statescope/error.h>
-#include <statescope/safetensors.h>
+#include <statescope/files.h>
 
 namespace statescope::cli {
 namespace {
@@ -42,12 +42,15 @@ double score(Model& model, const Options& options, std::int64_t length, std::int
               "--task: found '" + options.task + "', wanted passkey, s-niah, m-niah or mqar");
 }
 
-int eval(const Options& options) {
-  std::vector<std::int64_t> lengths = parse_numbers(options.lengths, "--lengths");
-  std::ranges::sort(lengths);
-  Model model(load_checkpoint(options.model), open_device(discover(), options.device));
+EvalResult evaluate(Model& model, const Options& options, const std::vector<std::int64_t>& lengths) {
   const Watch job = watch();
-  std::vector<double> accuracy;
+  EvalResult result;
+  result.model = options.model;
+  result.device = model.device().info().description;
+  result.task = options.task;
+  result.unit = options.task == "mqar" ? "tokens" : "bytes";
+  result.samples = options.samples;
+  result.lengths = lengths;
   for (std::int64_t length : lengths) {
     double sum = 0;
     for (std::int64_t i = 0; i < options.samples; ++i) {
@@ -56,47 +59,62 @@ int eval(const Options& options) {
               " of " + std::to_string(options.samples));
       sum += score(model, options, length, i);
     }
-    accuracy.push_back(sum / static_cast<double>(options.samples));
+    result.accuracy.push_back(sum / static_cast<double>(options.samples));
   }
   clear_progress();
-  const double millions = static_cast<double>(account(model.config()).state) / 1e6;
-  const std::string unit = options.task == "mqar" ? "tokens" : "bytes";
-  if (!options.output.empty()) {
-    const std::string page = eval_html({options.model, model.device().info().description, options.task, unit,
-                                        options.samples, lengths, accuracy, millions});
-    std::filesystem::create_directories(options.output);
-    write_file_atomically(std::filesystem::path(options.output) / "eval.html",
-                          std::as_bytes(std::span(page)));
-  }
-  if (options.json) {
-    json j = document("statescope.eval/1");
-    j["model"] = options.model;
-    j["device"] = model.device().info().name;
-    j["task"] = options.task;
-    j["samples"] = options.samples;
-    j["seed"] = options.seed;
-    j["length_unit"] = unit;
-    j["lengths"] = lengths;
-    j["accuracy"] = accuracy;
-    for (double t : kThresholds) j["longest_above"][fixed(t, 1)] = longest_above(lengths, accuracy, t);
-    j["state_elements_millions"] = millions;
-    j["fit_forget_thousand_tokens"] = forget_length(millions);
-    j["fit_recall_thousand_tokens"] = recall_length(millions);
-    std::cout << j.dump(2) << "\n";
-    return 0;
-  }
+  result.state_millions = static_cast<double>(account(model.config()).state) / 1e6;
+  return result;
+}
+
+void print_json(const EvalResult& result, const std::string& device, std::int64_t seed) {
+  json j = document("statescope.eval/1");
+  j["model"] = result.model;
+  j["device"] = device;
+  j["task"] = result.task;
+  j["samples"] = result.samples;
+  j["seed"] = seed;
+  j["length_unit"] = result.unit;
+  j["lengths"] = result.lengths;
+  j["accuracy"] = result.accuracy;
+  for (double t : kThresholds)
+    j["longest_above"][fixed(t, 1)] = longest_above(result.lengths, result.accuracy, t);
+  j["state_elements_millions"] = result.state_millions;
+  j["fit_forget_thousand_tokens"] = forget_length(result.state_millions);
+  j["fit_recall_thousand_tokens"] = recall_length(result.state_millions);
+  std::cout << j.dump(2) << "\n";
+}
+
+void print(const EvalResult& result) {
   TextTable table({">length", ">accuracy"});
-  for (std::size_t i = 0; i < lengths.size(); ++i)
-    table.add({std::to_string(lengths[i]), percent(accuracy[i])});
+  for (std::size_t i = 0; i < result.lengths.size(); ++i)
+    table.add({std::to_string(result.lengths[i]), percent(result.accuracy[i])});
   table.print(std::cout);
   for (double t : kThresholds) {
-    const std::int64_t longest = longest_above(lengths, accuracy, t);
+    const std::int64_t longest = longest_above(result.lengths, result.accuracy, t);
     std::cout << "Longest with an accuracy of " << fixed(t, 1) << ": "
-              << (longest > 0 ? std::to_string(longest) + " " + unit : std::string("none")) << "\n";
+              << (longest > 0 ? std::to_string(longest) + " " + result.unit : std::string("none")) << "\n";
   }
-  std::cout << "Capacity fits of trained models at " << fixed(millions, 2) << " M state elements: forget "
-            << fixed(forget_length(millions), 1) << ", recall " << fixed(recall_length(millions), 1)
+  std::cout << "Capacity fits of trained models at " << fixed(result.state_millions, 2)
+            << " M state elements: forget " << fixed(forget_length(result.state_millions), 1) << ", recall "
+            << fixed(recall_length(result.state_millions), 1)
             << " thousand tokens (negative: below the fits' range).\n";
+}
+
+int eval(const Options& options) {
+  std::vector<std::int64_t> lengths = parse_numbers(options.lengths, "--lengths");
+  std::ranges::sort(lengths);
+  Model model(load_checkpoint(options.model), open_device(discover(), options.device));
+  if (!options.output.empty()) make_directory(options.output);  // before the work, not after
+  const EvalResult result = evaluate(model, options, lengths);
+  if (options.json) {
+    print_json(result, model.device().info().name, options.seed);
+  } else {
+    print(result);
+  }
+  std::cout.flush();
+  if (!options.output.empty()) {
+    write_text(std::filesystem::path(options.output) / "eval.html", eval_html(result));
+  }
   return 0;
 }
 

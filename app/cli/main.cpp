@@ -63,5 +63,7 @@ int main(int argc, char** argv) {
     return fail(exit_code(e.kind()), e.what());
   } catch (const std::bad_alloc&) {
     return fail(4, "out of memory");
+  } catch (const std::exception& e) {  // of a library below; no command means to let one through
+    return fail(4, first_line(e.what()));
   }
 }

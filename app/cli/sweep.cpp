@@ -12,6 +12,7 @@
 #include "profiler/export.h"
 
 #include <statescope/error.h>
+#include <statescope/files.h>
 
 namespace statescope::cli {
 namespace {
@@ -59,12 +60,6 @@ void print(const SweepResult& result) {
     table.add(std::move(cells));
   }
   table.print(std::cout);
-}
-
-void make_directory(const std::filesystem::path& directory) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error) throw Error(ErrorKind::kDevice, directory.string() + ": cannot be made, " + error.message());
 }
 
 /// Where the report's recall runs: a device that got through the sweep.

@@ -102,6 +102,14 @@ TEST(EvalCommand, DrawsTheFitsBesideTheMeasurement) {
   }
 }
 
+TEST(EvalCommand, AnOutputThatCannotBeMadeIsFoundBeforeTheWork) {
+  TemporaryDirectory directory;
+  std::ofstream(directory / "file") << "in the way";
+  expect_refusal({"eval", "--model", golden_models().front().string(), "--device", "cpu", "--output",
+                  directory / "file", "--samples", "1000000"},
+                 4, {"file"});
+}
+
 TEST(CollapseCommand, RecordsAndMitigates) {
   for (const auto& model : golden_models()) {
     const std::vector<std::string> command = {"collapse", "--model",   model.string(), "--device",

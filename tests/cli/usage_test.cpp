@@ -58,6 +58,20 @@ TEST(Usage, BenchRefusesABaselineThatIsNone) {
   expect_refusal({"bench", "--device", "cpu", "--baseline", directory / "baseline.json"}, 2,
                  {"baseline.json", "statescope.bench/1"});
   expect_refusal({"bench", "--device", "cpu", "--baseline", directory / "absent.json"}, 2, {"absent.json"});
+  for (const char* text :
+       {R"({"schema": 1})", R"({"schema": "statescope.bench/1", "measurement": 1})",
+        R"({"schema": "statescope.bench/1", "measurement": {"seconds": {"median": "1"}}})"}) {
+    std::ofstream(directory / "baseline.json") << text;
+    expect_refusal({"bench", "--device", "cpu", "--baseline", directory / "baseline.json"}, 2,
+                   {"baseline.json", "statescope.bench/1"});
+  }
+}
+
+TEST(Usage, ADirectoryInPlaceOfAFile) {
+  TemporaryDirectory directory;
+  const std::string there = directory.path();
+  expect_refusal({"compare", there, there}, 2, {there, "directory"});
+  expect_refusal({"bench", "--device", "cpu", "--baseline", there}, 2, {there, "directory"});
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 // The safetensors file format: an 8-byte little-endian header length, a JSON header, then raw tensor bytes.
-// Reading maps the file and checks every offset before any byte is used; writing goes through a temporary
-// name.
+// Reading maps the file and checks every offset before any byte is used.
 #pragma once
 
 #include <filesystem>
@@ -9,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <statescope/files.h>
 #include <statescope/tensor.h>
 
 namespace statescope {
@@ -38,12 +38,8 @@ class SafetensorsFile {
 std::map<std::string, TensorView> parse_safetensors(std::span<const std::byte> bytes,
                                                     std::map<std::string, std::string>* metadata = nullptr);
 
-/// Writes to a temporary name beside `path`, then renames: a failure leaves no half-written file.
-/// Throws Error(kDevice) when the disk is full or the place is not writable.
+/// Writes, and throws, as write_file_atomically() does.
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorView>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
-
-/// Writes text or bytes by the same rule.
-void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
 
 }  // namespace statescope
