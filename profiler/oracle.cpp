@@ -3,13 +3,33 @@
 #include <algorithm>
 
 #include <statescope/cost.h>
+#include <statescope/error.h>
 
+#include "runtime/cpu/cpu_device.h"
 #include "runtime/cpu/reference.h"
 
 namespace statescope {
+namespace {
+
+/// Refuses inputs that this machine cannot hold: as they are drawn and in the types of dtype_of().
+void check_inputs_fit(const Problem& problem) {
+  std::size_t bytes = 0;
+  for (Slot slot : kSlots) {
+    if (!is_input(slot) || !takes_part(problem, slot)) continue;
+    const auto count = static_cast<std::size_t>(element_count(shape_of(problem, slot)));
+    bytes += count * (size_of(DType::kF32) + size_of(dtype_of(problem, slot)));
+  }
+  if (bytes > cpu::memory_bytes()) {
+    throw Error(ErrorKind::kRefused, "inputs of " + std::to_string(bytes) + " B while they are drawn > " +
+                                         std::to_string(cpu::memory_bytes()) + " B of memory on the host");
+  }
+}
+
+}  // namespace
 
 Oracle make_oracle(const Problem& problem, std::uint64_t seed, double flop_budget) {
   check(problem);
+  check_inputs_fit(problem);
   return make_oracle(problem, round_inputs(problem, generate_inputs(problem, seed)), flop_budget);
 }
 

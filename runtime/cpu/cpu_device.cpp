@@ -1,12 +1,17 @@
 #include "runtime/cpu/cpu_device.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
 #include <fstream>
+#include <future>
 #include <limits>
+#include <new>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include <statescope/error.h>
@@ -98,15 +103,23 @@ class CpuExecution : public Execution {
   TensorSet outputs_;
 };
 
-/// Runs `work` on every core at once and returns the seconds until the last is done.
+/// Runs `work` on every core at once and returns the seconds until the last is done. Throws what one of them
+/// throws.
 template <typename Work>
 double time_on_all_cores(Work work) {
   const auto start = std::chrono::steady_clock::now();
-  {
-    std::vector<std::jthread> workers;
-    for (unsigned i = 0; i < thread_count(); ++i) workers.emplace_back([&work, i] { work(i); });
+  std::vector<std::future<void>> workers;
+  try {
+    for (unsigned i = 0; i < thread_count(); ++i) {
+      workers.push_back(std::async(std::launch::async, [&work, i] { work(i); }));
+    }
+  } catch (const std::system_error&) {  // no memory for another thread
+    throw std::bad_alloc();
   }
-  return seconds_since(start);
+  for (auto& worker : workers) worker.wait();
+  const double seconds = seconds_since(start);
+  for (auto& worker : workers) worker.get();
+  return seconds;
 }
 
 double measure_copy() {
@@ -166,6 +179,10 @@ class CpuDevice : public Device {
       if (!takes_part(problem, slot)) continue;
       plan.device_memory_bytes += element_count(shape_of(problem, slot)) * size_of(dtype_of(problem, slot));
     }
+    if (plan.device_memory_bytes > memory_bytes()) {
+      throw Error(ErrorKind::kRefused, "tensors of " + std::to_string(plan.device_memory_bytes) + " B > " +
+                                           std::to_string(memory_bytes()) + " B of memory on cpu");
+    }
     return plan;
   }
 
@@ -181,6 +198,10 @@ class CpuDevice : public Device {
 };
 
 }  // namespace
+
+std::size_t memory_bytes() {
+  return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
 
 std::vector<DeviceEntry> find_devices(BackendStatus&) {
   return {{describe_host(), [] { return std::make_shared<CpuDevice>(); }}};

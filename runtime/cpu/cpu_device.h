@@ -7,6 +7,9 @@
 
 namespace statescope::cpu {
 
+/// Of this machine: what no problem on the cpu, and no inputs made on it, can go beyond.
+std::size_t memory_bytes();
+
 std::vector<DeviceEntry> find_devices(BackendStatus& status);
 
 }  // namespace statescope::cpu

@@ -39,6 +39,10 @@ class VulkanDevice : public Device {
     plan.device = info_.name;
     plan.variant = choice.variant;
     plan.geometry = choice.geometry;
+    std::vector<Scratch> buffers;
+    for (Slot slot : kSlots)
+      buffers.push_back({std::string(statescope::name(slot)), buffer_bytes(plan.problem, slot)});
+    check_buffers(buffers);  // sizes that no buffer has would be as many dispatches
     const Dispatches dispatches = dispatches_of(plan.problem, choice, info_, bounds_);
     for (const Dispatch& dispatch : dispatches.list) {
       check_workgroups(dispatch);
@@ -49,7 +53,8 @@ class VulkanDevice : public Device {
       launch.shared_memory_bytes = dispatch.shared_memory_bytes;
       plan.launches.push_back(launch);
     }
-    plan.device_memory_bytes = check_buffers(plan.problem, dispatches);
+    buffers.insert(buffers.end(), dispatches.scratch.begin(), dispatches.scratch.end());
+    plan.device_memory_bytes = check_buffers(buffers);
     return plan;
   }
 
@@ -93,17 +98,15 @@ class VulkanDevice : public Device {
   }
 
   /// Their sum, bytes.
-  std::size_t check_buffers(const Problem& problem, const Dispatches& dispatches) const {
+  std::size_t check_buffers(const std::vector<Scratch>& buffers) const {
     const std::uint64_t range = gpu_->physical.properties.limits.maxStorageBufferRange;
     std::size_t total = 0;
-    const auto add = [&](const std::string& called, std::size_t bytes) {
+    for (const auto& [called, bytes] : buffers) {
       if (bytes > range)
         throw Error(ErrorKind::kRefused, called + ": buffer of " + number(bytes) + " B > " + number(range) +
                                              " B, the largest of a shader on " + info_.name);
       total += bytes;
-    };
-    for (Slot slot : kSlots) add(std::string(statescope::name(slot)), buffer_bytes(problem, slot));
-    for (const Scratch& scratch : dispatches.scratch) add(scratch.name, scratch.bytes);
+    }
     const std::uint64_t memory = device_memory_bytes(gpu_->physical);
     if (info_.can_run && total > memory)  // null hardware has none
       throw Error(ErrorKind::kRefused,
