@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <sstream>
 #include <tuple>
 
@@ -11,6 +12,9 @@
 
 namespace statescope {
 namespace {
+
+/// Of the host, while a cell was measured.
+constexpr const char* kOutOfMemory = "out of memory on the host";
 
 /// Oracles of one expansion and pass: devices of the same sizes share them, and at E = 1 all series do.
 class Oracles {
@@ -51,13 +55,12 @@ SweepRow run_cell(Device& device, SweepRow row, Oracles& oracles, const BenchOpt
     if (e.kind() == ErrorKind::kNoDevice) throw;
     row.status = e.kind() == ErrorKind::kDevice ? SweepStatus::kFailed : SweepStatus::kRefused;
     row.reason = e.what();
+  } catch (const std::bad_alloc&) {  // this cell's memory is free again: the others are run
+    row.measurement.reset();
+    row.status = SweepStatus::kFailed;
+    row.reason = kOutOfMemory;
   }
   return row;
-}
-
-/// The cpu has one text for both subheads series.
-bool concerns(const DeviceInfo& info, SweepSeries series) {
-  return info.api != Api::kCpu || series != SweepSeries::kSubheads;
 }
 
 }  // namespace
@@ -86,6 +89,10 @@ std::string_view name(SweepStatus status) {
       return "failed";
   }
   return "";
+}
+
+bool has_series(const DeviceInfo& info, SweepSeries series) {
+  return info.api != Api::kCpu || series != SweepSeries::kSubheads;
 }
 
 Problem base_problem(const DeviceInfo& info, const SweepOptions& options) {
@@ -135,7 +142,7 @@ void measure_cells(const std::vector<std::shared_ptr<Device>>& devices, const Sw
         bench.timeline = options.timeline;
         if (!devices[d]->info().hardware) bench.rotate_bytes /= 8;  // host caches are tens of megabytes
         for (SweepSeries series : options.series) {
-          if (!concerns(devices[d]->info(), series)) continue;
+          if (!has_series(devices[d]->info(), series)) continue;
           watch.check();
           watch.say(devices[d]->info().name + " " + std::string(name(pass)) + " E " +
                     std::to_string(expansion) + " " + std::string(name(series)));
@@ -147,7 +154,7 @@ void measure_cells(const std::vector<std::shared_ptr<Device>>& devices, const Sw
             row.reason = "not run: " + lost[d];
           } else {
             row = run_cell(*devices[d], std::move(row), oracles, bench, watch);
-            if (row.status == SweepStatus::kFailed) lost[d] = row.reason;
+            if (row.status == SweepStatus::kFailed && row.reason != kOutOfMemory) lost[d] = row.reason;
           }
           result.rows.push_back(std::move(row));
         }

@@ -24,7 +24,8 @@ enum class SweepStatus {
   kMeasured,
   kRefused,  ///< the device cannot run it; `reason` in numbers
   kWrong,    ///< the outputs missed the tolerance: not timed
-  kFailed,   ///< the device was lost or ran out of memory; its later cells are not run
+  kFailed,   ///< the device was lost or out of memory: its later cells are not run; or the host was, for one
+             ///< cell
 };
 std::string_view name(SweepStatus status);
 
@@ -64,6 +65,9 @@ struct SweepResult {
   std::vector<SweepRow> rows;  ///< by device, pass, series, expansion
   double wall_seconds = 0;
 };
+
+/// Whether a device has rows of a series: the cpu has one text for both of subheads and calls it production.
+bool has_series(const DeviceInfo& info, SweepSeries series);
 
 /// default_problem() with what the options say.
 Problem base_problem(const DeviceInfo& info, const SweepOptions& options);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -40,7 +41,10 @@ void work_in_parallel_add_in_order(std::int64_t count, Work work, Add add) {
   };
   const auto threads = std::min<std::int64_t>(count, std::max(1u, std::thread::hardware_concurrency()));
   std::vector<std::jthread> workers;
-  for (std::int64_t i = 1; i < threads; ++i) workers.emplace_back(worker);
+  try {
+    for (std::int64_t i = 1; i < threads; ++i) workers.emplace_back(worker);
+  } catch (const std::system_error&) {  // no memory for another thread: fewer do the same
+  }
   worker();
   workers.clear();
   if (error) std::rethrow_exception(error);
