@@ -59,6 +59,19 @@ std::int64_t nearest(const float* read, const float* stored, std::int64_t n, std
   return best;
 }
 
+/// The run that stores and reads the pairs: a draw of keys is a batch row, n tokens write and n read.
+Problem recall_problem(const DilutionOptions& o) {
+  Problem problem;
+  problem.rule = o.rule;
+  problem.batch = problem.sequences = o.trials;
+  problem.seq_len = 2 * o.pairs;
+  problem.expansion = o.expansion;
+  problem.key_dim = o.key_dim;
+  problem.value_dim = o.value_dim;
+  problem.scale = 1.0f / static_cast<float>(o.expansion);
+  return problem;
+}
+
 }  // namespace
 
 std::string_view name(KeySource source) {
@@ -157,15 +170,12 @@ double recall_at_1(Device& device, Rule rule, std::span<const Keys> draws, std::
   const Keys& first = draws.front();
   const std::int64_t n = first.pairs;
   const std::int64_t width = first.expansion * first.key_dim;
-  Problem problem;
-  problem.rule = rule;
-  problem.batch = problem.sequences = static_cast<std::int64_t>(draws.size());
-  problem.seq_len = 2 * n;
-  problem.expansion = first.expansion;
-  problem.key_dim = first.key_dim;
-  problem.value_dim = value_dim;
-  problem.scale = 1.0f / static_cast<float>(first.expansion);
-
+  const Problem problem = recall_problem({.pairs = n,
+                                          .expansion = first.expansion,
+                                          .key_dim = first.key_dim,
+                                          .value_dim = value_dim,
+                                          .rule = rule,
+                                          .trials = static_cast<int>(draws.size())});
   TensorSet inputs;
   for (Slot slot : kSlots) {
     if (is_input(slot) && takes_part(problem, slot))
@@ -202,6 +212,7 @@ double recall_at_1(Device& device, Rule rule, std::span<const Keys> draws, std::
 }
 
 DilutionPoint measure_dilution(Device& device, KeySource source, const DilutionOptions& o) {
+  device.plan(recall_problem(o));  // a refusal comes before keys are drawn
   DilutionPoint point{source, o.pairs, o.expansion, o.key_dim};
   point.theory = independent_expectation(o.pairs, o.expansion, o.key_dim);
   std::vector<Keys> draws;

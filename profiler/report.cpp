@@ -267,6 +267,11 @@ Chart error_chart(const SweepResult& sweep, const std::vector<double>& expansion
   return chart;
 }
 
+ChartMark not_measured(const DilutionCurve& curve, const DilutionCurve::Point& point) {
+  return {static_cast<double>(point.expansion), 0,
+          curve.name + ", E " + std::to_string(point.expansion) + ": not measured\n" + point.reason};
+}
+
 Chart interference_chart(const ReportInputs& in, const std::vector<double>& expansions) {
   Chart chart;
   chart.id = "dilution";
@@ -286,6 +291,10 @@ Chart interference_chart(const ReportInputs& in, const std::vector<double>& expa
     theory.dashed = theory.hollow = true;
     for (const auto& p : curve.points) {
       const auto e = static_cast<double>(p.expansion);
+      if (!p.reason.empty()) {
+        measured.refused.push_back(not_measured(curve, p));
+        continue;
+      }
       measured.marks.push_back(
           {e, p.interference, curve.name + ", E " + number(e) + ": I = " + number(p.interference)});
       theory.marks.push_back(
@@ -313,6 +322,10 @@ Chart recall_chart(const ReportInputs& in, const std::vector<double>& expansions
     ChartSeries series{curve.name, kStyles[style++ % 4]};
     for (const auto& p : curve.points) {
       const auto e = static_cast<double>(p.expansion);
+      if (!p.reason.empty()) {
+        series.refused.push_back(not_measured(curve, p));
+        continue;
+      }
       series.marks.push_back(
           {e, p.recall, curve.name + ", E " + number(e) + ": " + number(100 * p.recall) + " %"});
     }

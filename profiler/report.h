@@ -14,6 +14,7 @@ struct DilutionCurve {
   struct Point {
     std::int64_t expansion = 1;
     double interference = 0, theory = 0, recall = 0;
+    std::string reason = {};  ///< why it was not measured; empty when it was
   };
   std::string name;         ///< "independent subkeys"
   bool has_theory = false;  ///< the expectation (n - 1) / (E K) is of this source

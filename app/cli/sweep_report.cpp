@@ -1,10 +1,13 @@
 #include "app/cli/sweep_report.h"
 
 #include <algorithm>
+#include <new>
 
 #include "models/accounting.h"
 #include "models/dilution.h"
 #include "models/presets.h"
+
+#include <statescope/error.h>
 
 namespace statescope::cli {
 namespace {
@@ -37,8 +40,14 @@ DilutionCurve dilution_curve(Device& device, KeySource source, const std::vector
     what.expansion = expansion;
     what.key_dim = what.value_dim = kKeyDim;
     what.trials = kDraws;
-    const DilutionPoint p = measure_dilution(device, source, what);
-    curve.points.push_back({expansion, p.interference, p.theory, p.recall});
+    try {
+      const DilutionPoint p = measure_dilution(device, source, what);
+      curve.points.push_back({expansion, p.interference, p.theory, p.recall});
+    } catch (const Error& e) {  // one point less; the cells are worth a report without it
+      curve.points.push_back({expansion, 0, 0, 0, e.what()});
+    } catch (const std::bad_alloc&) {
+      curve.points.push_back({expansion, 0, 0, 0, "out of memory"});
+    }
   }
   return curve;
 }

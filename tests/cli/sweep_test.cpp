@@ -71,7 +71,7 @@ ProcessResult* Sweep::result_ = nullptr;
 
 TEST_F(Sweep, EndsWellAndPrintsEveryCell) {
   EXPECT_EQ(result_->exit_code, 0) << result_->err;
-  for (const char* word : {"naive", "production", "measured", "refused"}) {
+  for (const char* word : {"naive", "production", "measured", "refused", "no subheads rows of cpu"}) {
     EXPECT_NE(result_->out.find(word), std::string::npos) << word;
   }
 }
@@ -206,7 +206,7 @@ TEST(SweepOutput, InterruptedKeepsTheCellsThatWereMeasured) {
   TemporaryDirectory directory;
   const auto result =
       run_process({"timeout", "--foreground", "--signal=INT", "--preserve-status", "7", program_path(),
-                   "sweep", "--device", "cpu", "--expansion", "1,2,4,8,16,32,48,64", "--seq-len", "64",
+                   "sweep", "--device", "cpu", "--expansion", "1,2,4,8,16,32,48,64", "--seq-len", "256",
                    "--seconds", "0.6", "--output", directory / "out"});
   ASSERT_TRUE(result);
   EXPECT_EQ(result->exit_code, 130);
@@ -219,6 +219,19 @@ TEST(SweepOutput, InterruptedKeepsTheCellsThatWereMeasured) {
   EXPECT_FALSE(std::filesystem::exists(directory / "out/report.html"));
 }
 
+/// Longer than any machine's memory: the cells, the report's dilution and the rest are written all the same.
+TEST(SweepOutput, SizesBeyondMemoryAreReasonsInEveryFile) {
+  TemporaryDirectory directory;
+  const auto result = statescope_program({"sweep", "--device", "cpu", "--expansion", "2000000", "--seq-len",
+                                          "512", "--output", directory / "out"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.out.find("wrote"), std::string::npos) << result.out;
+  for (const auto& row : parse_json(read_file(directory / "out/sweep.json"))["rows"])
+    EXPECT_EQ(row["status"], "refused") << row.dump();
+  EXPECT_TRUE(std::regex_search(read_file(directory / "out/report.html"),
+                                std::regex("not measured\n[^<]* B of memory on cpu")));
+}
+
 TEST(SweepOutput, ADirectoryThatCannotBeMade) {
   TemporaryDirectory directory;
   std::ofstream(directory / "file") << "in the way";
@@ -228,7 +241,7 @@ TEST(SweepOutput, ADirectoryThatCannotBeMade) {
 TEST(SweepOutput, BenchAgainstItsOwnBaseline) {
   TemporaryDirectory directory;
   const std::vector<std::string> arguments{"bench",     "--device", "cpu",       "--expansion", "2",
-                                           "--seq-len", "64",       "--seconds", "0.05"};
+                                           "--seq-len", "256",      "--seconds", "0.05"};
   auto first = arguments, second = arguments, other = arguments;
   first.insert(first.end(), {"--json", directory / "a.json"});
   ASSERT_EQ(statescope_program(first).exit_code, 0);
