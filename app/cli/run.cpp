@@ -8,6 +8,7 @@
 
 #include <statescope/device.h>
 #include <statescope/error.h>
+#include <statescope/files.h>
 #include <statescope/safetensors.h>
 
 namespace statescope::cli {
@@ -27,6 +28,11 @@ std::vector<Pass> passes_of(const CaseFile& file, const RunOptions& options) {
 }
 
 int run(const RunOptions& options) {
+  std::error_code error;
+  if (std::filesystem::equivalent(options.input, options.output, error)) {
+    throw Error(ErrorKind::kUsage, "--output: found the input's own file, wanted another");
+  }
+  check_place(options.output);
   const Watch job = watch();
   const CaseFile file = read_case_file(options.input);
   const CaseChoice choice{rule_of(file, options.rule), options.scale, parse_dtype(options.dtype),

@@ -189,6 +189,17 @@ TEST(Run, AnOutputThatCannotBeWritten) {
                  {"out.safetensors"});
 }
 
+TEST(Run, TheInputIsNoOutput) {
+  TemporaryDirectory directory;
+  const std::string in = directory / "in.safetensors";
+  write_case(in, small(Rule::kLinear));
+  std::filesystem::create_symlink(in, directory / "link");
+  const std::string before = read_file(in);
+  for (const std::string& output : {in, directory.path() + "/./in.safetensors", directory / "link"})
+    expect_refusal(run_arguments(in, output), 2, {"--output", "input"});
+  EXPECT_EQ(read_file(in), before);
+}
+
 TEST(Bench, TimesTheTensorsOfAFile) {
   TemporaryDirectory directory;
   write_case(directory / "in.safetensors", small(Rule::kGatedDelta));
