@@ -130,6 +130,7 @@ int bench(const Options& options) {
   const Watch job = watch();
   const std::optional<json> baseline =
       options.baseline.empty() ? std::nullopt : std::optional(read_baseline(options.baseline));
+  if (!options.json_file.empty()) check_place(options.json_file);
   const auto device = open_device(discover(), options.sizes.device);
   const std::optional<CaseRun> file =
       options.input.empty() ? std::nullopt : std::optional(run_of_file(options));

@@ -9,6 +9,7 @@
 #include "profiler/export.h"
 
 #include <statescope/error.h>
+#include <statescope/files.h>
 
 namespace statescope::cli {
 namespace {
@@ -99,7 +100,9 @@ int expand(const Options& options) {
   if (std::filesystem::equivalent(options.model, options.output, error)) {
     throw Error(ErrorKind::kUsage, "--output: found the model's own directory, wanted another");
   }
-  const Growth grown = grow(load_checkpoint(options.model), options);
+  const Checkpoint base = load_checkpoint(options.model);
+  make_directory(options.output);  // before the work, not after
+  const Growth grown = grow(base, options);
   save_checkpoint(grown.checkpoint, options.output);
   load_checkpoint(options.output);
   if (options.json) {

@@ -14,6 +14,7 @@
 #include "profiler/export.h"
 
 #include <statescope/error.h>
+#include <statescope/files.h>
 
 namespace statescope::cli {
 namespace {
@@ -29,10 +30,11 @@ int create(const CreateOptions& options) {
   Expansion expansion;
   expansion.factor = options.expansion;
   const ModelConfig config = parse_config(preset_config(options.config, expansion));
+  const DType dtype = parse_dtype(options.dtype);
+  make_directory(options.output);  // before the work, not after
   constexpr std::int64_t kShard = std::int64_t{4} << 30;
-  save_checkpoint(
-      random_checkpoint(config, static_cast<std::uint64_t>(options.seed), parse_dtype(options.dtype)),
-      options.output, kShard);
+  save_checkpoint(random_checkpoint(config, static_cast<std::uint64_t>(options.seed), dtype), options.output,
+                  kShard);
   std::cout << options.output << ": " << account(config).parameters << " random parameters\n";
   return 0;
 }

@@ -1,6 +1,7 @@
 // statescope profile: a sweep whose every run, launch and resource is kept in one capture; or, with --static,
 // what compilers make of the kernels for GPUs that need not be here.
 #include <algorithm>
+#include <exception>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -17,6 +18,7 @@
 #include "profiler/static_report.h"
 
 #include <statescope/error.h>
+#include <statescope/files.h>
 
 namespace statescope::cli {
 namespace {
@@ -37,6 +39,18 @@ std::string or_dash(const std::optional<T>& value) {
 
 std::string or_dash(std::string text) {
   return text.empty() ? "-" : text;
+}
+
+/// What writing threw, kept until the tables are printed: a full disk does not cost the measurement, nor a
+/// reader that stops early the files.
+template <typename Write>
+std::exception_ptr failure_of(Write write) {
+  try {
+    write();
+  } catch (const Error&) {
+    return std::current_exception();
+  }
+  return nullptr;
 }
 
 void print_kernels(const Capture& capture) {
@@ -101,6 +115,13 @@ void print_refusals(const Capture& capture) {
   }
 }
 
+/// The capture first: it holds all that the others are made from.
+void write_files(const Options& options, const Capture& capture) {
+  write_capture(options.output, capture);
+  if (!options.trace.empty()) write_text(options.trace, chrome_trace(capture));
+  if (!options.csv.empty()) write_text(options.csv, kernel_csv(capture));
+}
+
 int profile_command(const Options& options) {
   ProfileOptions what;
   what.sweep = sweep_options(options.what);
@@ -110,21 +131,21 @@ int profile_command(const Options& options) {
   const Watch job = watch();
   const Capture capture = profile(devices, what, job);
   clear_progress();
-  // The capture first: it holds all that the others are made from.
-  write_capture(options.output, capture);
-  if (!options.trace.empty()) write_text(options.trace, chrome_trace(capture));
-  if (!options.csv.empty()) write_text(options.csv, kernel_csv(capture));
+  const std::exception_ptr full_disk = failure_of([&] { write_files(options, capture); });
   job.check();  // interrupted: what was measured is kept
   if (options.json) {
     std::cout << capture_json(capture) << "\n";
-    return exit_code(capture);
+  } else {
+    print_kernels(capture);
+    std::cout << "\n";
+    print_resources(capture);
+    print_roofline(capture);
+    std::cout << "\n";
+    print_refusals(capture);
   }
-  print_kernels(capture);
-  std::cout << "\n";
-  print_resources(capture);
-  print_roofline(capture);
-  std::cout << "\n";
-  print_refusals(capture);
+  std::cout.flush();
+  if (full_disk) std::rethrow_exception(full_disk);
+  if (options.json) return exit_code(capture);
   std::cout << "wrote " << options.output;
   if (!options.trace.empty()) std::cout << ", " << options.trace;
   if (!options.csv.empty()) std::cout << ", " << options.csv;
@@ -244,12 +265,16 @@ int static_command(const Options& options) {
     throw Error(ErrorKind::kUsage,
                 "--code: no kernel whose name contains '" + options.code + "' was compiled");
   }
-  if (!options.output.empty()) write_text(options.output, static_json(reports) + "\n");
+  const std::exception_ptr full_disk = failure_of([&] {
+    if (!options.output.empty()) write_text(options.output, static_json(reports) + "\n");
+  });
   if (options.json) {
     std::cout << static_json(reports) << "\n";
   } else {
     for (const StaticReport& report : reports) print_static(report);
   }
+  std::cout.flush();
+  if (full_disk) std::rethrow_exception(full_disk);
   return none ? statescope::exit_code(ErrorKind::kNoDevice) : 0;
 }
 
@@ -290,6 +315,9 @@ void add_profile(CLI::App& program, Action& action) {
     options->passes_given = command->count("--pass") > 0;
     action = [options] {
       check_words(*options);
+      for (const std::string& file : {options->output, options->trace, options->csv}) {
+        if (!file.empty()) check_place(file);
+      }
       return options->static_only ? static_command(*options) : profile_command(*options);
     };
   });
