@@ -1,6 +1,7 @@
-# STATESCOPE_COMMIT: the commit that was configured, for JSON files and --version.
-execute_process(COMMAND git -C ${PROJECT_SOURCE_DIR} describe --always --dirty --abbrev=12
-  OUTPUT_VARIABLE STATESCOPE_COMMIT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-if(NOT STATESCOPE_COMMIT)
-  set(STATESCOPE_COMMIT unknown)
-endif()
+# statescope_commit: asks git for the commit at every build, so that a build directory that was configured long ago
+# does not tell an old one. commit.h is written only when it changes: nothing else is built again.
+set(STATESCOPE_COMMIT_DIRECTORY ${PROJECT_BINARY_DIR}/commit)
+add_custom_target(statescope_commit
+  COMMAND ${CMAKE_COMMAND} -DSOURCE=${PROJECT_SOURCE_DIR} -DHEADER=${STATESCOPE_COMMIT_DIRECTORY}/commit.h
+    -P ${CMAKE_CURRENT_LIST_DIR}/commit.cmake
+  BYPRODUCTS ${STATESCOPE_COMMIT_DIRECTORY}/commit.h COMMENT "" VERBATIM)

@@ -1,5 +1,7 @@
 #include "profiler/build_info.h"
 
+#include <commit.h>
+
 namespace statescope {
 
 std::string_view version() {
