@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli/command.h"
+#include "app/cli/numbers.h"
 #include "app/cli/sizes.h"
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
@@ -164,9 +165,7 @@ void add_bench(CLI::App& program, Action& action) {
   auto options = std::make_shared<Options>();
   command->add_option("--device", options->sizes.device,
                       "a device (default: the first GPU, llvmpipe or cpu)");
-  command->add_option("--expansion", options->expansion, "E")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  command->add_option("--expansion", options->expansion, "E")->capture_default_str()->check(positive_count());
   add_size_options(*command, options->sizes);
   CLI::Option* input =
       command->add_option("--input", options->input, "time on the tensors of this safetensors file");
@@ -180,7 +179,7 @@ void add_bench(CLI::App& program, Action& action) {
   command->add_option("--series", options->series, "production or comparison")->capture_default_str();
   command->add_option("--seconds", options->seconds, "about how long to time")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_option("--json", options->json_file, "write the measurement to this file");
   command->add_option("--baseline", options->baseline, "compare with a file that --json wrote");
   command->callback([&action, options] { action = [options] { return bench(*options); }; });

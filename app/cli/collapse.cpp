@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli/command.h"
+#include "app/cli/numbers.h"
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
 #include "models/collapse.h"
@@ -134,16 +135,16 @@ void add_collapse(CLI::App& program, Action& action) {
   command->add_option("--trained", options->trained, "tokens of the model's training length")->required();
   command->add_option("--tokens", options->tokens, "of the input")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_option("--text", options->text,
                       "a text file, read byte by byte, or input_ids [1, T] in a .safetensors file; repeated "
                       "(default: newlines)");
   command->add_option("--every", options->every, "tokens between records")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_option("--factor", options->factor, "growth of the variance that counts as collapse")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command
       ->add_option("--mitigation", options->mitigation,
                    "none, forget-more, window (mamba2, retnet) or normalise")
@@ -152,7 +153,7 @@ void add_collapse(CLI::App& program, Action& action) {
   command->add_option("--norm", options->norm, "p of normalise");
   command->add_option("--norm-every", options->interval, "tokens between normalisations")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_option("--device", options->device,
                       "where the model runs (default: the first GPU, llvmpipe or cpu)");
   command->add_flag("--json", options->json, "Machine-readable, on standard output");

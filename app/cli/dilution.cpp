@@ -6,6 +6,7 @@
 
 #include "app/cli/command.h"
 #include "app/cli/dilution_model.h"
+#include "app/cli/numbers.h"
 #include "app/cli/sizes.h"
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
@@ -162,14 +163,14 @@ void add_dilution(CLI::App& program, Action& action) {
   command->add_option("--pairs", options->pairs, "n, stored pairs, with commas between")
       ->capture_default_str();
   command->add_option("--key-dim", options->key_dim, "K (default 128 on GPUs, 64 on software devices)")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--value-dim", options->value_dim, "V (default 128, 64)")->check(CLI::PositiveNumber);
+      ->check(positive_count());
+  command->add_option("--value-dim", options->value_dim, "V (default 128, 64)")->check(positive_count());
   command->add_option("--trials", options->trials, "draws of keys to average over")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_option("--seed", options->seed, "of the first draw")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_option("--input", options->input,
                       "safetensors file with k [B, T, Hq, E, K], in place of generated keys");
   command->add_option("--row", options->row, "batch row of the file")->capture_default_str();

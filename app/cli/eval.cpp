@@ -6,6 +6,7 @@
 
 #include "app/cli/command.h"
 #include "app/cli/eval_report.h"
+#include "app/cli/numbers.h"
 #include "app/cli/sizes.h"
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
@@ -131,13 +132,11 @@ void add_eval(CLI::App& program, Action& action) {
       ->capture_default_str();
   command->add_option("--samples", options->samples, "a length")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  command->add_option("--pairs", options->pairs, "of mqar")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
+  command->add_option("--pairs", options->pairs, "of mqar")->capture_default_str()->check(positive_count());
   command->add_option("--seed", options->seed, "of the first sample")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_option("--device", options->device,
                       "where the model runs (default: the first GPU, llvmpipe or cpu)");
   command->add_option("--output", options->output,

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli/command.h"
+#include "app/cli/numbers.h"
 #include "app/cli/sizes.h"
 #include "app/cli/text_table.h"
 #include "models/growth.h"
@@ -134,7 +135,7 @@ void add_expand(CLI::App& program, Action& action) {
                       "with commas between (default: as released; headwise: all)");
   command->add_option("--seed", options->seed, "of fresh weights")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_flag("--json", options->json, "Machine-readable, on standard output");
   command->callback([&action, options] { action = [options] { return expand(*options); }; });
 }

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli/command.h"
+#include "app/cli/numbers.h"
 #include "app/cli/sizes.h"
 #include "app/cli/text_table.h"
 #include "profiler/export.h"
@@ -136,10 +137,10 @@ void add_limits(CLI::App& program, Action& action) {
   command->add_option("--expansion", options->expansions, "E, with commas between")->capture_default_str();
   command->add_option("--key-dim", options->key_dim, "K of a subhead")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_option("--value-dim", options->value_dim, "V of a head")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_flag("--json", options->json, "Machine-readable, on standard output");
   command->callback([&action, options] { action = [options] { return limits(*options); }; });
 }

@@ -5,6 +5,7 @@
 
 #include "app/cli/command.h"
 #include "app/cli/model_run.h"
+#include "app/cli/numbers.h"
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
 #include "models/accounting.h"
@@ -135,19 +136,17 @@ void add_count(CLI::App& model, Action& action) {
   command->footer(preset_list());
   command->add_option("--config", options->config, "a named configuration, listed below");
   command->add_option("--model", options->directory, "a directory with config.json");
-  command->add_option("--expansion", options->expansion, "E")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  command->add_option("--expansion", options->expansion, "E")->capture_default_str()->check(positive_count());
   command->add_option("--method", options->method, "headwise, low_rank, dpfp, lfm or naive")
       ->capture_default_str();
-  command->add_option("--rank", options->rank, "of low_rank (default K / 4)")->check(CLI::PositiveNumber);
+  command->add_option("--rank", options->rank, "of low_rank (default K / 4)")->check(positive_count());
   command->add_option("--heads-factor", options->heads, "times as many heads (table 8)")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_flag("--no-subheads", options->naive, "one state of E K x V, one gate a head");
   command->add_option("--context", options->context, "tokens in a softmax attention's cache")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_flag("--json", options->json, "Machine-readable, on standard output");
   command->callback([&action, options] { action = [options] { return count_command(*options); }; });
 }

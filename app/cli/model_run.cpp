@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli/model_run.h"
+#include "app/cli/numbers.h"
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
 #include "models/accounting.h"
@@ -148,14 +149,12 @@ void add_create(CLI::App& model, Action& action) {
   auto options = std::make_shared<CreateOptions>();
   command->add_option("--config", options->config, "a named configuration (see model count --help)")
       ->required();
-  command->add_option("--expansion", options->expansion, "E")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  command->add_option("--expansion", options->expansion, "E")->capture_default_str()->check(positive_count());
   command->add_option("--dtype", options->dtype, "of the weights: f32, bf16 or f16")->capture_default_str();
   command->add_option("--output", options->output, "directory")->required();
   command->add_option("--seed", options->seed, "of the weights")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->callback([&action, options] { action = [options] { return create(*options); }; });
 }
 
@@ -167,20 +166,20 @@ void add_generate(CLI::App& model, Action& action) {
                       "in its place random weights of a named configuration (see model count --help)");
   command->add_option("--expansion", options->expansion, "E of --config")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_option("--text", options->text, "prompt, byte by byte (default: a newline)");
   command->add_option("--text-file", options->file,
                       "the same from a file, or input_ids [1, T] of a .safetensors file");
   command->add_option("--prompt-tokens", options->tokens, "cut or repeat the prompt to this length")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_option("--count", options->count, "tokens to generate")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command
       ->add_option("--runs", options->runs,
                    "the same again; of several, speeds are the median without the first")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_option("--dtype", options->dtype, "of weights and activations: f32, bf16 or f16")
       ->capture_default_str();
   command->add_option("--device", options->device,

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli/command.h"
+#include "app/cli/numbers.h"
 #include "app/cli/sizes.h"
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
@@ -298,7 +299,7 @@ void add_profile(CLI::App& program, Action& action) {
   add_sweep_options(*command, options->what);
   command->add_option("--min-runs", options->min_runs, "fewest runs of a kernel; comparing wants 8 or more")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_count());
   command->add_option("--output", options->output, "the capture (with --static: the report as JSON)");
   command->add_option("--trace", options->trace, "the timeline as Chrome trace JSON, for Perfetto");
   command->add_option("--csv", options->csv, "the kernel table as CSV");

@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "app/cli/numbers.h"
+
 #include <statescope/error.h>
 
 namespace statescope::cli {
@@ -22,11 +24,11 @@ void add_size_options(CLI::App& command, SizeOptions& o) {
   command.add_option("--form", o.form,
                      "of the production kernels: auto, recurrent or chunked (default auto)");
   command.add_option("--heads", o.heads, "H (default 8 on GPUs, 2 on software devices)")
-      ->check(CLI::PositiveNumber);
-  command.add_option("--key-dim", o.key_dim, "K of a subhead (default 128, 64)")->check(CLI::PositiveNumber);
-  command.add_option("--value-dim", o.value_dim, "V of a head (default 128, 64)")->check(CLI::PositiveNumber);
-  command.add_option("--seq-len", o.seq_len, "T, tokens (default 4096, 256)")->check(CLI::PositiveNumber);
-  command.add_option("--batch", o.batch, "B (default 4, 1)")->check(CLI::PositiveNumber);
+      ->check(positive_count());
+  command.add_option("--key-dim", o.key_dim, "K of a subhead (default 128, 64)")->check(positive_count());
+  command.add_option("--value-dim", o.value_dim, "V of a head (default 128, 64)")->check(positive_count());
+  command.add_option("--seq-len", o.seq_len, "T, tokens (default 4096, 256)")->check(positive_count());
+  command.add_option("--batch", o.batch, "B (default 4, 1)")->check(positive_count());
 }
 
 SweepOptions sweep_options(const SizeOptions& o) {
@@ -53,7 +55,7 @@ void add_sweep_options(CLI::App& command, SweepWords& words) {
   command.add_option("--division", words.division, "both, naive or subheads")->capture_default_str();
   command.add_option("--seconds", words.seconds, "about how long to time a cell")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
 }
 
 SweepOptions sweep_options(const SweepWords& words) {

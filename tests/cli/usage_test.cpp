@@ -41,7 +41,19 @@ TEST(Usage, WordsThatAreNotAllowed) {
 TEST(Usage, NumbersThatAreNotAllowed) {
   expect_refusal({"sweep", "--device", "cpu", "--expansion", "1,two"}, 2, {"--expansion", "two"});
   expect_refusal({"sweep", "--device", "cpu", "--expansion", "0"}, 2, {"--expansion", "'0'"});
-  expect_refusal({"sweep", "--device", "cpu", "--seq-len", "-3"}, 2, {"--seq-len"});
+  for (const char* number : {"0", "-3", "abc", "2.5", "9223372036854775808", "nan"}) {
+    const std::string message = std::string("found '") + number + "', wanted a positive whole number (see";
+    for (const char* option : {"--seq-len", "--heads", "--batch", "--key-dim"})
+      expect_refusal({"sweep", "--device", "cpu", option, number}, 2, {option, message});
+    expect_refusal({"bench", "--device", "cpu", "--expansion", number}, 2, {"--expansion", message});
+    expect_refusal({"model", "generate", "--count", number}, 2, {"--count", message});
+  }
+  for (const char* number : {"0", "-1", "abc", "nan", "inf", "1s"}) {
+    const std::string message = std::string("found '") + number + "', wanted a positive number (see";
+    for (const char* command : {"bench", "sweep", "profile"})
+      expect_refusal({command, "--device", "cpu", "--seconds", number}, 2, {"--seconds", message});
+    expect_refusal({"collapse", "--factor", number}, 2, {"--factor", message});
+  }
   expect_refusal({"bench", "--device", "cpu", "--key-dim", "100"}, 2, {"100", "multiple of 16"});
   expect_refusal({"limits", "--key-dim", "512"}, 2, {"512", "256"});
 }
