@@ -58,7 +58,8 @@ struct CountOptions {
 
 ModelConfig counted(const CountOptions& options) {
   if (options.config.empty() == options.directory.empty()) {
-    throw Error(ErrorKind::kUsage, "model count: wanted one of --config NAME and --model DIR");
+    throw Error(ErrorKind::kUsage, std::string("model count: wanted --config NAME or --model DIR") +
+                                       (options.config.empty() ? "" : ", not both"));
   }
   if (!options.directory.empty()) {
     return parse_config(read_text_file(std::filesystem::path(options.directory) / "config.json"));
@@ -134,7 +135,8 @@ void add_count(CLI::App& model, Action& action) {
   CLI::App* command = model.add_subcommand("count", "Parameters and state of a configuration");
   auto options = std::make_shared<CountOptions>();
   command->footer(preset_list());
-  command->add_option("--config", options->config, "a named configuration, listed below");
+  CLI::Option* config =
+      command->add_option("--config", options->config, "a named configuration, listed below");
   command->add_option("--model", options->directory, "a directory with config.json");
   command->add_option("--expansion", options->expansion, "E")->capture_default_str()->check(positive_count());
   command->add_option("--method", options->method, "headwise, low_rank, dpfp, lfm or naive")
@@ -147,6 +149,8 @@ void add_count(CLI::App& model, Action& action) {
   command->add_option("--context", options->context, "tokens in a softmax attention's cache")
       ->capture_default_str()
       ->check(positive_count());
+  for (const char* change : {"--expansion", "--method", "--rank", "--heads-factor", "--no-subheads"})
+    command->get_option(change)->needs(config);
   command->add_flag("--json", options->json, "Machine-readable, on standard output");
   command->callback([&action, options] { action = [options] { return count_command(*options); }; });
 }

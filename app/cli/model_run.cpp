@@ -48,8 +48,10 @@ struct GenerateOptions {
 
 /// A directory's weights, or random ones of a named configuration.
 Checkpoint checkpoint_of(const GenerateOptions& options) {
-  if (options.config.empty() == options.model.empty())
-    throw Error(ErrorKind::kUsage, "model generate: wanted a directory or --config NAME");
+  if (options.config.empty() == options.model.empty()) {
+    throw Error(ErrorKind::kUsage, std::string("model generate: wanted a directory or --config NAME") +
+                                       (options.config.empty() ? "" : ", not both"));
+  }
   if (!options.model.empty()) return load_checkpoint(options.model);
   Expansion expansion;
   expansion.factor = options.expansion;
@@ -162,10 +164,12 @@ void add_generate(CLI::App& model, Action& action) {
   CLI::App* command = model.add_subcommand("generate", "Greedy generation: prefill, then step by step");
   auto options = std::make_shared<GenerateOptions>();
   command->add_option("directory", options->model, "a checkpoint's directory");
-  command->add_option("--config", options->config,
-                      "in its place random weights of a named configuration (see model count --help)");
+  CLI::Option* config =
+      command->add_option("--config", options->config,
+                          "in its place random weights of a named configuration (see model count --help)");
   command->add_option("--expansion", options->expansion, "E of --config")
       ->capture_default_str()
+      ->needs(config)
       ->check(positive_count());
   command->add_option("--text", options->text, "prompt, byte by byte (default: a newline)");
   command->add_option("--text-file", options->file,

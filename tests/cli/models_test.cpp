@@ -48,7 +48,14 @@ TEST(ModelCommand, RefusesInOneLine) {
   expect_refusal({"model", "count"}, 2, {"--config"});
   expect_refusal({"model", "count", "--config", "gdn-7b"}, 2, {"gdn-7b", "gdn-400m"});
   expect_refusal({"model", "count", "--config", "gdn-400m", "--method", "wide"}, 2, {"wide", "headwise"});
-  expect_refusal({"model", "check", directory / "none", "--device", "cpu"}, 2, {"none"});
+  const std::string golden = golden_models().front().string();
+  expect_refusal({"model", "count", "--config", "gdn-400m", "--model", golden}, 2, {"not both"});
+  expect_refusal({"model", "count", "--model", golden, "--rank", "2"}, 2, {"--rank", "--config"});
+  expect_refusal({"model", "check", directory / "none", "--device", "cpu"}, 2, {"none: no such directory"});
+  expect_refusal({"model", "generate", "--device", "cpu"}, 2, {"a directory or --config NAME"});
+  expect_refusal({"model", "generate", golden, "--config", "gdn-400m", "--device", "cpu"}, 2, {"not both"});
+  expect_refusal({"model", "generate", golden, "--expansion", "4", "--device", "cpu"}, 2,
+                 {"--expansion", "--config"});
   std::ofstream(directory / "config.json") << R"({"model_type": "rwkv7", "num_hidden_layers": 2})";
   expect_refusal({"model", "generate", directory.path(), "--device", "cpu"}, 2, {"rwkv7", "gated_deltanet"});
   expect_refusal({"eval", "--model", golden_models().front().string(), "--device", "cpu", "--task", "trivia"},
