@@ -4,17 +4,20 @@
 #include <ctime>
 #include <filesystem>
 #include <iostream>
+#include <new>
 #include <span>
 
 #include <CLI/CLI.hpp>
 
 #include <statescope/error.h>
-#include <statescope/safetensors.h>
+#include <statescope/files.h>
 
 #include "app/gui/offscreen.h"
 #include "app/gui/plot.h"
+#include "app/gui/recordings.h"
 #include "app/gui/window.h"
 #include "profiler/build_info.h"
+#include "profiler/capture.h"
 
 namespace statescope::gui {
 namespace {
@@ -51,10 +54,21 @@ void write_text(const std::filesystem::path& path, const std::string& content) {
   write_file_atomically(path, std::as_bytes(std::span(content)));
 }
 
+/// A window says beside its panels what cannot be opened; here it is an error. Throws what reading throws.
+void check_files(const Settings& settings) {
+  for (const std::string& capture : {settings.capture, settings.baseline}) {
+    if (!capture.empty()) read_capture(capture);
+  }
+  for (const std::string& recording : settings.recordings) read_recording(recording);
+}
+
 int run_offscreen(const Arguments& arguments) {
   // Not the user's own settings: the same command gives the same picture everywhere.
   Settings settings;
   apply(arguments, settings);
+  check_files(settings);
+  if (!arguments.screenshot.empty()) check_place(arguments.screenshot);
+  if (!arguments.export_directory.empty()) make_directory(arguments.export_directory);
   plot::capture_csv(!arguments.export_directory.empty());
   Offscreen offscreen(settings, settings.width, settings.height);
   if (arguments.run) offscreen.app().run();
@@ -65,7 +79,6 @@ int run_offscreen(const Arguments& arguments) {
   }
   if (!arguments.screenshot.empty()) write_png(offscreen.picture(), arguments.screenshot);
   if (!arguments.export_directory.empty()) {
-    std::filesystem::create_directories(arguments.export_directory);
     for (const std::string& id : plot::charts()) {
       write_text(std::filesystem::path(arguments.export_directory) / (id + ".csv"), plot::layout(id)->csv);
     }
@@ -174,7 +187,8 @@ int main(int argc, char** argv) {
                  "directory for every chart's data as CSV (with --offscreen)");
   cli.add_option("--wait", arguments.wait, "most seconds to wait for measurements (with --offscreen)")
       ->capture_default_str();
-  cli.add_option("--set", arguments.set, "key=value, any number of times");
+  cli.add_option("--set", arguments.set, "key=value, any number of times")
+      ->allow_extra_args(false);  // one a --set: the next word may be the capture
   cli.footer("Settings:\n" + gui::settings_help());
   try {
     cli.parse(argc, argv);
@@ -187,8 +201,11 @@ int main(int argc, char** argv) {
   } catch (const Error& e) {
     std::cerr << "statescope-app: " << e.what() << "\n";
     return exit_code(e.kind());
+  } catch (const std::bad_alloc&) {
+    std::cerr << "statescope-app: out of memory\n";
+    return exit_code(ErrorKind::kDevice);
   } catch (const std::exception& e) {
     std::cerr << "statescope-app: " << e.what() << "\n";
-    return 1;
+    return exit_code(ErrorKind::kDevice);
   }
 }
