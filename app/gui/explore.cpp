@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "app/gui/path_field.h"
+#include "app/gui/quantity.h"
 
 namespace statescope::gui {
 namespace {
@@ -136,7 +137,7 @@ void limits_control(const View& view) {
     bool on =
         std::any_of(shown.begin(), shown.end(), [&](const DatabaseDevice& d) { return d.label() == id; });
     const std::string line =
-        id + "  " + std::to_string(device.limits.shared_memory_per_workgroup / 1024) + " KB";
+        id + "  " + memory_size(static_cast<double>(device.limits.shared_memory_per_workgroup));
     if (ImGui::Checkbox(line.c_str(), &on)) {
       std::vector<std::string> labels;
       for (const DatabaseDevice& d : shown) {

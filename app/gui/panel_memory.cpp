@@ -2,21 +2,21 @@
 // (section 4.2). All of it predicted from the kernel table, which tests hold against what drivers report.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include <statescope/error.h>
 
 #include "app/gui/panels.h"
+#include "app/gui/quantity.h"
 #include "profiler/limits.h"
 
 namespace statescope::gui {
 namespace {
 
-constexpr double kKilobyte = 1024;
+constexpr double kKibibyte = 1024;
 
 /// Whether and with how much the series runs at E on a device.
 struct Need {
-  double kilobytes = 0;
+  double kibibytes = 0;
   bool known = false, fits = false;
   std::string refusal;
 };
@@ -26,13 +26,13 @@ Need need_of(const View& view, SweepSeries series, std::int64_t expansion, const
   Need need;
   try {
     const Choice choice = choose_variant(problem, device.limits, device.label());
-    need = {static_cast<double>(choice.geometry.shared_memory_bytes()) / kKilobyte, true, true, ""};
+    need = {static_cast<double>(choice.geometry.shared_memory_bytes()) / kKibibyte, true, true, ""};
   } catch (const Error& e) {
     need.refusal = e.what();
     const Division division = series == SweepSeries::kNaive ? Division::kNaive : Division::kSubheads;
     if (series == SweepSeries::kProduction) return need;
     if (const auto geometry = comparison_geometry(view.base, division, expansion, device.limits)) {
-      need.kilobytes = static_cast<double>(geometry->shared_memory_bytes()) / kKilobyte;
+      need.kibibytes = static_cast<double>(geometry->shared_memory_bytes()) / kKibibyte;
       need.known = true;
     }
   }
@@ -44,12 +44,6 @@ std::int64_t largest(const View& view, SweepSeries series, const DatabaseDevice&
   std::int64_t most = 0;
   while (most < kMostExpansion && need_of(view, series, most + 1, device).fits) ++most;
   return most;
-}
-
-std::string kilobytes(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, value > 0 && value < 10 ? "%.1f KB" : "%.0f KB", value);
-  return text;
 }
 
 /// The device whose kernels the bars show: of the first device's API, the one with the most shared memory.
@@ -72,11 +66,11 @@ void draw_bars(const View& view, const DatabaseDevice& bars_of, const std::vecto
   const Palette& p = view.theme.palette;
   double most = 0;
   for (const DatabaseDevice& device : devices) {
-    most = std::max(most, static_cast<double>(device.limits.shared_memory_per_workgroup) / kKilobyte);
+    most = std::max(most, static_cast<double>(device.limits.shared_memory_per_workgroup) / kKibibyte);
   }
   if (!plot::begin("memory", size, false)) return;
   plot::setup_axis(plot::Axis::kX, "", "", plot::Scale::kLinear, plot::Range{-0.5, 2.5});
-  plot::setup_axis(plot::Axis::kY, "shared memory a workgroup", "KB", plot::Scale::kLinear,
+  plot::setup_axis(plot::Axis::kY, "shared memory a workgroup", "KiB", plot::Scale::kLinear,
                    plot::Range{0, most * 1.15});
   plot::setup_ticks(plot::Axis::kX, {{0, "naive", false}, {1, "subheads", false}, {2, "production", false}});
   for (const SweepSeries series : kSweepSeries) {
@@ -88,19 +82,19 @@ void draw_bars(const View& view, const DatabaseDevice& bars_of, const std::vecto
       plot::missing_point(look.name, x, need.refusal, look.color);
       continue;
     }
-    plot::bar(look.name, x, need.kilobytes,
+    plot::bar(look.name, x, need.kibibytes,
               {.color = look.color,
                .width = 0.72,
                .hatched = !need.fits,
-               .value_label = kilobytes(need.kilobytes),
+               .value_label = memory_size(need.kibibytes * kKibibyte),
                .note = need.fits ? "fits " + bars_of.label() : need.refusal});
   }
   double last = -1;
   for (const DatabaseDevice& device : devices) {
-    const double limit = static_cast<double>(device.limits.shared_memory_per_workgroup) / kKilobyte;
+    const double limit = static_cast<double>(device.limits.shared_memory_per_workgroup) / kKibibyte;
     if (limit == last) continue;
     last = limit;
-    plot::limit_line(kilobytes(limit).c_str(), plot::Axis::kY, limit, p.limit);
+    plot::limit_line(memory_size(limit * kKibibyte).c_str(), plot::Axis::kY, limit, p.limit);
   }
   plot::end();
 }
@@ -130,7 +124,7 @@ void draw_table(const View& view, const std::vector<DatabaseDevice>& devices, Im
     ImGui::Dummy({0, theme.px(1)});
     ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, {theme.px(6), theme.px(2)});
     text(theme.fonts.bold, p.limit,
-         kilobytes(static_cast<double>(device.limits.shared_memory_per_workgroup) / kKilobyte));
+         memory_size(static_cast<double>(device.limits.shared_memory_per_workgroup)));
     ImGui::SameLine();
     ImGui::SetCursorPosY(ImGui::GetCursorPosY() + theme.px(1));
     text(theme.fonts.small, p.dim, short_label(device), ImGui::GetContentRegionAvail().x);

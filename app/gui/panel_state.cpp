@@ -8,6 +8,7 @@
 #include <statescope/cost.h>
 
 #include "app/gui/panels.h"
+#include "app/gui/quantity.h"
 #include "models/accounting.h"
 #include "models/presets.h"
 #include "profiler/published.h"
@@ -148,7 +149,7 @@ void state_panel(const View& view, Rect rect) {
       begin_panel(theme, "state-panel", rect, "State of a layer", "", "state", view.highlight == "state");
   const auto elements = static_cast<std::int64_t>(state_elements(problem));
   figure(theme, "E H K V", "state", plot::format_value(static_cast<double>(elements)),
-         "elements, " + plot::format_value(static_cast<double>(elements) * 4 / 1024) + " KB");
+         "elements, " + memory_size(static_cast<double>(elements) * 4));
   ImGui::Dummy({0, theme.px(4)});
   const double context = transformer_equivalent_context(static_cast<double>(problem.expansion),
                                                         static_cast<double>(problem.key_dim),

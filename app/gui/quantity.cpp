@@ -48,9 +48,9 @@ std::string quantity(double value, const std::string& unit) {
 std::string memory_size(double bytes) {
   constexpr double kKilo = 1024;
   if (bytes < kKilo) return plot::format_value(bytes) + " B";
-  if (bytes < kKilo * kKilo) return plot::format_value(bytes / kKilo) + " KB";
-  if (bytes < kKilo * kKilo * kKilo) return plot::format_value(bytes / kKilo / kKilo) + " MB";
-  return plot::format_value(bytes / kKilo / kKilo / kKilo) + " GB";
+  if (bytes < kKilo * kKilo) return plot::format_value(bytes / kKilo) + " KiB";
+  if (bytes < kKilo * kKilo * kKilo) return plot::format_value(bytes / kKilo / kKilo) + " MiB";
+  return plot::format_value(bytes / kKilo / kKilo / kKilo) + " GiB";
 }
 
 std::string percentage(double share) {

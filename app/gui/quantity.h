@@ -10,7 +10,7 @@ namespace statescope::gui {
 std::string duration(double seconds);
 /// "2.45 Gflop/s", "785 Tflop/s", "12 B"
 std::string quantity(double value, const std::string& unit);
-/// "14.8 KB" (of 1024 B), "512 B"
+/// "14.8 KiB" (of 1024 B), "512 B": every size in bytes that the app writes
 std::string memory_size(double bytes);
 /// "12 %", "0.4 %"
 std::string percentage(double share);

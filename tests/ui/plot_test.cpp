@@ -32,7 +32,7 @@ TEST_F(PlotTest, MarksLieWhereTheDataSays) {
     plot::setup_axis(Axis::kX, "expansion E", "", Scale::kLog2, Range{0.5, 16});
     plot::setup_axis(Axis::kY, "throughput", "tokens/s", Scale::kLog10, Range{1, 10000});
     plot::line("speed", xs, ys, {.color = red, .marker = plot::Marker::kSquare, .marker_size = 5});
-    plot::limit_line("48 KB", Axis::kY, 50, IM_COL32(0, 200, 0, 255));
+    plot::limit_line("48 KiB", Axis::kY, 50, IM_COL32(0, 200, 0, 255));
     plot::end();
   });
   const plot::Layout* layout = plot::layout("marks");
@@ -46,7 +46,7 @@ TEST_F(PlotTest, MarksLieWhereTheDataSays) {
   expect_color(picture, {layout->min.x + 30, std::round(layout->pixel(1, 50).y)}, IM_COL32(0, 200, 0, 255),
                "limit");
   const auto text = canvas->text();
-  for (const char* words : {"expansion E", "throughput (tokens/s)", "speed", "48 KB", "10k", "16"}) {
+  for (const char* words : {"expansion E", "throughput (tokens/s)", "speed", "48 KiB", "10k", "16"}) {
     EXPECT_TRUE(has_text(text, words)) << words;
   }
 }
@@ -56,9 +56,9 @@ TEST_F(PlotTest, BarsStandOnZeroAndTearAtTheTop) {
   canvas->frame([&] {
     ASSERT_TRUE(plot::begin("bars", {600, 400}));
     plot::setup_axis(Axis::kX, "", "", Scale::kLinear, Range{-0.5, 1.5});
-    plot::setup_axis(Axis::kY, "memory", "KB", Scale::kLinear, Range{0, 100});
-    plot::bar("small", 0, 40, {.color = blue, .value_label = "40 KB"});
-    plot::bar("large", 1, 500, {.color = blue, .value_label = "500 KB"});
+    plot::setup_axis(Axis::kY, "memory", "KiB", Scale::kLinear, Range{0, 100});
+    plot::bar("small", 0, 40, {.color = blue, .value_label = "40 KiB"});
+    plot::bar("large", 1, 500, {.color = blue, .value_label = "500 KiB"});
     plot::end();
   });
   const plot::Layout* layout = plot::layout("bars");
@@ -67,7 +67,7 @@ TEST_F(PlotTest, BarsStandOnZeroAndTearAtTheTop) {
   expect_color(picture, layout->pixel(0, 38), blue, "top of the small bar");
   expect_color(picture, layout->pixel(0.2, 44), canvas->theme.palette.panel, "above the small bar");
   expect_color(picture, layout->pixel(1.3, 60), blue, "inside the large bar");
-  EXPECT_TRUE(has_text(canvas->text(), "500 KB"));
+  EXPECT_TRUE(has_text(canvas->text(), "500 KiB"));
 }
 
 TEST_F(PlotTest, AHeatmapPastSixteenBitIndicesShowsEveryCell) {

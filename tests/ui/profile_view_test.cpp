@@ -381,7 +381,7 @@ TEST(Quantities, ReadAsPeopleWriteThem) {
   EXPECT_EQ(duration(0.9999), "1 s");
   EXPECT_EQ(quantity(2.45e9, "flop/s"), "2.45 Gflop/s");
   EXPECT_EQ(quantity(12, "B"), "12 B");
-  EXPECT_EQ(memory_size(20992), "20.5 KB");
+  EXPECT_EQ(memory_size(20992), "20.5 KiB");
   EXPECT_EQ(percentage(0.004), "0.4 %");
   EXPECT_EQ(percentage(0.5), "50 %");
   EXPECT_EQ(times(1.266), "1.27×");

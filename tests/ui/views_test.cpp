@@ -36,14 +36,14 @@ TEST_F(ViewsTest, ExploreShowsEveryPanelAtEverySizeInBothThemes) {
                                 "4 of",
                                 "Keys",
                                 "Shared memory",
-                                "shared memory a workgroup (KB)",
+                                "shared memory a workgroup (KiB)",
                                 "naive",
                                 "subheads",
                                 "production",
-                                "48 KB",
-                                "64 KB",
-                                "99 KB",
-                                "227 KB",
+                                "48 KiB",
+                                "64 KiB",
+                                "99 KiB",
+                                "227 KiB",
                                 "any E",
                                 "RTX 3090 (cuda)",
                                 "RX 7900 XTX (vulkan)",
@@ -305,7 +305,7 @@ TEST_F(ViewsTest, ScalesWithTheDisplay) {
   offscreen().resize(1920, 1080);
   settle();
   const auto runs = text();
-  EXPECT_TRUE(has_text(runs, "shared memory a workgroup (KB)"));
+  EXPECT_TRUE(has_text(runs, "shared memory a workgroup (KiB)"));
   expect_legible(runs, "scale 1.5");
   app().settings.scale = 0;
   offscreen().frame();
