@@ -38,6 +38,10 @@ struct Growth {
 Growth grow_statex(const Checkpoint& base, StateX variant, std::vector<std::int64_t> layers,
                    std::int64_t state_size, std::uint64_t seed);
 
+/// The largest E of grow_headwise(): beyond it even the shortest key, 16, has no naive twin to hold it
+/// against, whose one key of E K ends at 4096.
+inline constexpr std::int64_t kMostGrowth = 4096 / 16;
+
 /// Paper A's head-wise expansion of a Gated DeltaNet or GLA by `factor` (every layer when `layers` is empty).
 /// Without an activation before it, q's expansion begins as [I 0 .. 0] and k's as [I R .. R], R random: the
 /// new subheads write and are not read, so that the function is unchanged. With one that is not possible, and

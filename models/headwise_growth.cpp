@@ -32,8 +32,10 @@ Growth grow_headwise(const Checkpoint& base, std::int64_t factor, Activation act
     throw Error(ErrorKind::kUsage,
                 "head-wise expansion: found a " + config.model_type + ", wanted a gated_deltanet or gla");
   }
-  if (factor < 2)
-    throw Error(ErrorKind::kUsage, "expansion: found " + std::to_string(factor) + ", wanted at least 2");
+  if (factor < 2 || factor > kMostGrowth) {
+    throw Error(ErrorKind::kUsage, "expansion: found " + std::to_string(factor) + ", wanted 2 to " +
+                                       std::to_string(kMostGrowth));
+  }
   layers = checked_layers(config, std::move(layers));
   if (layers.empty()) {
     for (std::size_t i = 0; i < config.layers.size(); ++i) layers.push_back(static_cast<std::int64_t>(i));

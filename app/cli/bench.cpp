@@ -44,7 +44,7 @@ Problem problem_of(const DeviceInfo& info, const Options& options) {
 CaseRun run_of_file(const Options& options) {
   const SizeOptions& o = options.sizes;
   const CaseFile file = read_case_file(options.input);
-  const DType dtype = o.dtype.empty() ? file.tensors[Slot::kQ].dtype : parse_dtype(o.dtype);
+  const DType dtype = o.dtype.empty() ? file.tensors[Slot::kQ].dtype : parse_run_dtype(o.dtype);
   CaseRun run = case_run(file, parse_pass(options.pass),
                          {rule_of(file, o.rule), std::nullopt, dtype, parse_division(options.division),
                           o.form.empty() ? Form::kAuto : parse_form(o.form)});

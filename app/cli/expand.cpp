@@ -27,7 +27,7 @@ struct Options {
 std::vector<std::int64_t> parse_layers(const std::string& text) {
   std::vector<std::int64_t> layers;
   if (text.empty()) return layers;
-  for (const std::string& word : split(text)) {
+  for (const std::string& word : split(text, "--layers")) {
     if (word.empty() || word.size() > 6 || word.find_first_not_of("0123456789") != word.npos) {
       throw Error(ErrorKind::kUsage, "--layers: found '" + word + "', wanted numbers with commas between");
     }

@@ -22,7 +22,7 @@ struct Options {
 Problem shape_of(const Options& options) {
   Problem shape;
   shape.rule = parse_rule(options.rule);
-  shape.dtype = parse_dtype(options.dtype);
+  shape.dtype = parse_run_dtype(options.dtype);
   shape.seq_len = 4096;
   shape.key_dim = options.key_dim;
   shape.value_dim = options.value_dim;

@@ -6,6 +6,7 @@
 #include "app/cli/command.h"
 #include "app/cli/model_run.h"
 #include "app/cli/numbers.h"
+#include "app/cli/sizes.h"
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
 #include "models/accounting.h"
@@ -26,7 +27,7 @@ struct CheckOptions {
 };
 
 int check_command(const CheckOptions& options) {
-  const ModelOptions run{parse_dtype(options.dtype), parse_form(options.form)};
+  const ModelOptions run{parse_run_dtype(options.dtype), parse_form(options.form)};
   const ModelCheck result = check_model(options.directory, open_device(discover(), options.device), run);
   if (options.json) {
     json j = document("statescope.model_check/1");

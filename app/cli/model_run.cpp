@@ -6,6 +6,7 @@
 
 #include "app/cli/model_run.h"
 #include "app/cli/numbers.h"
+#include "app/cli/sizes.h"
 #include "app/cli/terminal.h"
 #include "app/cli/text_table.h"
 #include "models/accounting.h"
@@ -31,7 +32,7 @@ int create(const CreateOptions& options) {
   Expansion expansion;
   expansion.factor = options.expansion;
   const ModelConfig config = parse_config(preset_config(options.config, expansion));
-  const DType dtype = parse_dtype(options.dtype);
+  const DType dtype = parse_run_dtype(options.dtype);
   make_directory(options.output);  // before the work, not after
   constexpr std::int64_t kShard = std::int64_t{4} << 30;
   save_checkpoint(random_checkpoint(config, static_cast<std::uint64_t>(options.seed), dtype), options.output,
@@ -56,7 +57,7 @@ Checkpoint checkpoint_of(const GenerateOptions& options) {
   Expansion expansion;
   expansion.factor = options.expansion;
   return random_checkpoint(parse_config(preset_config(options.config, expansion)), 1,
-                           parse_dtype(options.dtype));
+                           parse_run_dtype(options.dtype));
 }
 
 /// Text byte by byte, or as many bytes of it, repeated, as --prompt-tokens says.
@@ -108,7 +109,7 @@ double median(const std::vector<Generation>& runs, double Generation::*what) {
 int generate_command(const GenerateOptions& options) {
   const std::vector<std::int32_t> prompt = prompt_of(options);
   Model model(checkpoint_of(options), open_device(discover(), options.device),
-              {parse_dtype(options.dtype), Form::kAuto});
+              {parse_run_dtype(options.dtype), Form::kAuto});
   const std::size_t weight_bytes = model.compute().memory_bytes();
   const Watch job = watch();
   job.say("prefill of " + std::to_string(prompt.size()) + " tokens");

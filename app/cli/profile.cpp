@@ -249,7 +249,7 @@ int static_command(const Options& options) {
   if (options.targets.empty()) {
     reports.push_back(static_report(*open_device(discover(), options.what.sizes.device), what, job));
   } else {
-    for (const std::string& target : split(options.targets)) {
+    for (const std::string& target : split(options.targets, "--target")) {
       job.check();
       job.say("compiling for " + target);
       reports.push_back(static_report_of_target(target, child_arguments(options)));

@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "app/cli/command.h"
+#include "app/cli/sizes.h"
 #include "app/cli/terminal.h"
 #include "profiler/build_info.h"
 #include "profiler/case_file.h"
@@ -35,7 +36,7 @@ int run(const RunOptions& options) {
   check_place(options.output);
   const Watch job = watch();
   const CaseFile file = read_case_file(options.input);
-  const CaseChoice choice{rule_of(file, options.rule), options.scale, parse_dtype(options.dtype),
+  const CaseChoice choice{rule_of(file, options.rule), options.scale, parse_run_dtype(options.dtype),
                           parse_division(options.division), parse_form(options.form)};
   std::vector<CaseRun> runs;
   for (Pass pass : passes_of(file, options)) runs.push_back(case_run(file, pass, choice));

@@ -1,5 +1,6 @@
 #include "app/cli/sizes.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "app/cli/numbers.h"
@@ -34,7 +35,7 @@ void add_size_options(CLI::App& command, SizeOptions& o) {
 SweepOptions sweep_options(const SizeOptions& o) {
   SweepOptions options;
   if (!o.rule.empty()) options.rule = parse_rule(o.rule);
-  if (!o.dtype.empty()) options.dtype = parse_dtype(o.dtype);
+  if (!o.dtype.empty()) options.dtype = parse_run_dtype(o.dtype);
   if (!o.form.empty()) options.form = parse_form(o.form);
   const auto set = [](std::optional<std::int64_t>& target, std::int64_t value) {
     if (value > 0) target = value;
@@ -62,18 +63,28 @@ SweepOptions sweep_options(const SweepWords& words) {
   SweepOptions options = sweep_options(words.sizes);
   options.expansions = parse_numbers(words.expansions, "--expansion");
   options.passes.clear();
-  for (const std::string& pass : split(words.passes)) options.passes.push_back(parse_pass(pass));
+  for (const std::string& pass : split(words.passes, "--pass")) options.passes.push_back(parse_pass(pass));
   options.series = series_of(words.division);
   options.seconds_per_cell = words.seconds;
   return options;
 }
 
-std::vector<std::string> split(const std::string& text) {
+DType parse_run_dtype(const std::string& text) {
+  for (const DType dtype : {DType::kF32, DType::kBf16, DType::kF16}) {
+    if (name(dtype) == text) return dtype;
+  }
+  throw Error(ErrorKind::kUsage, "--dtype: found '" + text + "', wanted f32, bf16 or f16");
+}
+
+std::vector<std::string> split(const std::string& text, const std::string& what) {
   std::vector<std::string> words;
   std::size_t start = 0;
   for (;;) {
     const std::size_t comma = text.find(',', start);
-    words.push_back(text.substr(start, comma - start));
+    const std::string word = text.substr(start, comma - start);
+    if (std::ranges::find(words, word) != words.end())
+      throw Error(ErrorKind::kUsage, what + ": found '" + word + "' twice, wanted each once");
+    words.push_back(word);
     if (comma == std::string::npos) return words;
     start = comma + 1;
   }
@@ -81,7 +92,7 @@ std::vector<std::string> split(const std::string& text) {
 
 std::vector<std::int64_t> parse_numbers(const std::string& text, const std::string& what) {
   std::vector<std::int64_t> numbers;
-  for (const std::string& word : split(text)) {
+  for (const std::string& word : split(text, what)) {
     std::int64_t number = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
     if (error != std::errc() || end != word.data() + word.size() || number < 1) {

@@ -36,8 +36,11 @@ void add_sweep_options(CLI::App& command, SweepWords& words);
 /// Throws Error(kUsage) that names the option.
 SweepOptions sweep_options(const SweepWords& words);
 
-/// Comma-separated words or positive numbers. Throws Error(kUsage) that names `what`.
-std::vector<std::string> split(const std::string& text);
+/// --dtype: of what a device runs, not of what a file may hold. Throws Error(kUsage).
+DType parse_run_dtype(const std::string& text);
+
+/// Comma-separated words or positive numbers, each once. Throws Error(kUsage) that names `what`.
+std::vector<std::string> split(const std::string& text, const std::string& what);
 std::vector<std::int64_t> parse_numbers(const std::string& text, const std::string& what);
 
 /// One device, or with "all" every device that can run. Throws Error(kNoDevice).

@@ -63,6 +63,10 @@ TEST(ModelCommand, RefusesInOneLine) {
   expect_refusal(
       {"expand", "--model", golden_models().front().string(), "--output", directory / "x", "--layers", "a"},
       2, {"--layers", "'a'"});
+  for (const char* expansion : {"-2", "1", "257", "100000"}) {
+    expect_refusal({"expand", "--model", golden, "--output", directory / "x", "--expansion", expansion}, 2,
+                   {std::string("found ") + expansion + ", wanted 2 to 256"});
+  }
 }
 
 // Without an activation before the expansion the grown model has the old one's logits.

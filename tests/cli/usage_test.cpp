@@ -31,7 +31,13 @@ TEST(Usage, NoCommandOrAnUnknownOne) {
 
 TEST(Usage, WordsThatAreNotAllowed) {
   expect_refusal({"sweep", "--device", "cpu", "--rule", "rnn"}, 2, {"rnn", "gated_delta"});
-  expect_refusal({"sweep", "--device", "cpu", "--dtype", "f8"}, 2, {"f8", "bf16"});
+  for (const char* type : {"f8", "f64", "i32"}) {
+    const std::string message = std::string("found '") + type + "', wanted f32, bf16 or f16\n";
+    for (const char* command : {"sweep", "bench"})
+      expect_refusal({command, "--device", "cpu", "--dtype", type}, 2, {"--dtype", message});
+    expect_refusal({"profile", "--static", "--target", "navi21", "--dtype", type}, 2, {"--dtype", message});
+    expect_refusal({"limits", "--dtype", type}, 2, {"--dtype", message});
+  }
   expect_refusal({"sweep", "--device", "cpu", "--pass", "sideways"}, 2, {"sideways", "forward"});
   expect_refusal({"sweep", "--device", "cpu", "--division", "thirds"}, 2, {"thirds", "naive"});
   expect_refusal({"bench", "--device", "cpu", "--series", "fast"}, 2, {"fast", "comparison"});
@@ -40,6 +46,8 @@ TEST(Usage, WordsThatAreNotAllowed) {
 
 TEST(Usage, NumbersThatAreNotAllowed) {
   expect_refusal({"sweep", "--device", "cpu", "--expansion", "1,two"}, 2, {"--expansion", "two"});
+  expect_refusal({"sweep", "--device", "cpu", "--expansion", "1,2,1"}, 2, {"--expansion", "'1' twice"});
+  expect_refusal({"sweep", "--device", "cpu", "--pass", "step,step"}, 2, {"--pass", "'step' twice"});
   expect_refusal({"sweep", "--device", "cpu", "--expansion", "0"}, 2, {"--expansion", "'0'"});
   for (const char* number : {"0", "-3", "abc", "2.5", "9223372036854775808", "nan"}) {
     const std::string message = std::string("found '") + number + "', wanted a positive whole number (see";
