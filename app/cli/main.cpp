@@ -1,5 +1,4 @@
-// statescope: the command line (DESIGN section 3). Exit codes: 0 done, 1 a check failed, 2 wrong usage or
-// input, 3 no such device, 4 device lost, out of memory or disk full, 130 interrupted.
+// statescope: the command line (DESIGN section 3).
 #include <iostream>
 #include <new>
 
@@ -29,6 +28,10 @@ int main(int argc, char** argv) {
   program.name("statescope");
   program.set_version_flag("--version",
                            "statescope " + std::string(version()) + " (" + std::string(commit()) + ")");
+  program.footer(
+      "Exit codes: 0 done; 1 a check missed or got slower; 2 wrong usage or input, or a problem that the "
+      "device\n"
+      "refuses; 3 no such device; 4 device lost, out of memory or disk full; 130 interrupted.");
   cli::Action action;
   cli::add_devices(program, action);
   cli::add_run(program, action);

@@ -8,6 +8,9 @@ namespace {
 TEST(Usage, HelpOfTheProgramAndOfEveryCommand) {
   const ProcessResult help = statescope_program({"--help"});
   EXPECT_EQ(help.exit_code, 0);
+  for (const char* code :
+       {"0 done", "1 a check", "2 wrong usage", "3 no such device", "4 device lost", "130 "})
+    EXPECT_NE(help.out.find(code), std::string::npos) << code;
   for (const std::string command : {"devices", "run", "verify", "sweep", "bench", "limits", "dilution"}) {
     EXPECT_NE(help.out.find(command), std::string::npos) << command;
     const ProcessResult of_command = statescope_program({command, "--help"});
